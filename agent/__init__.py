@@ -1,0 +1,1 @@
+"""Runs in each target cluster: finds targets, scrapes them, buffers on disk, pushes."""

@@ -1,0 +1,1 @@
+"""What people look at: clusters, targets, lag, loss, dead letters, charts."""

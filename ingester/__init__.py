@@ -1,0 +1,1 @@
+"""Reads the log as one consumer group a sink, delivers, settles, and keeps the ledger."""

@@ -1,0 +1,1 @@
+"""What receivers share: bounded bodies, decompression limits."""

@@ -1,0 +1,1 @@
+"""What senders share: remote write over HTTP."""

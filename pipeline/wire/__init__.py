@@ -1,0 +1,1 @@
+"""Encodings as pure functions on bytes: no I/O, no clock, no logging."""

@@ -1,0 +1,51 @@
+"""Snappy's raw block format: compress, decompress within a bound, and join blocks without decompressing them.
+
+Source: google/snappy, format_description.txt. A block is a varint with the decompressed length, then elements
+(literals, and copies that reach back a number of bytes). Copies are relative and never reach before the block's own
+start, so the elements of several blocks, one behind the other, decompress to the blocks' contents joined: only the
+length in front has to be added up. This is what lets an ingester join records as bytes (DESIGN decision 1).
+"""
+
+from collections.abc import Sequence
+
+import cramjam
+
+from pipeline.wire.errors import MalformedError
+from pipeline.wire.protobuf import decode_varint, encode_varint
+
+MAX_BLOCK_BYTES = 0xFFFF_FFFF
+
+
+def compress(data: bytes | bytearray | memoryview) -> bytes:
+    """Compress into one raw block."""
+    return bytes(cramjam.snappy.compress_raw(data))
+
+
+def decompressed_bytes(block: bytes) -> int:
+    """Read how long the block says it is when decompressed, before any memory is spent on it; raises MalformedError."""
+    length, _ = decode_varint(block, 0)
+    if length > MAX_BLOCK_BYTES:
+        raise MalformedError("snappy: a block of more than 4 GiB", 0)
+    return length
+
+
+def decompress(block: bytes) -> bytes:
+    """Decompress a raw block; raises MalformedError. Check `decompressed_bytes` first where the sender is not trusted."""
+    decompressed_bytes(block)
+    try:
+        return bytes(cramjam.snappy.decompress_raw(block))
+    except cramjam.DecompressionError as error:
+        raise MalformedError(f"snappy: {error}") from error
+
+
+def join(blocks: Sequence[bytes]) -> bytes:
+    """Return one block that decompresses to the contents of `blocks`, in order, joined."""
+    if len(blocks) == 1:
+        return blocks[0]
+    length, parts = 0, [b""]
+    for block in blocks:
+        size, behind = decode_varint(block, 0)
+        length += size
+        parts.append(memoryview(block)[behind:])  # type: ignore[arg-type]  # bytes.join takes any buffer
+    parts[0] = encode_varint(length)
+    return b"".join(parts)

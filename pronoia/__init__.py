@@ -1,0 +1,1 @@
+"""The command: parses, builds and serves; decides nothing."""

@@ -1,0 +1,5 @@
+"""`python -m pronoia` is the command `pronoia`."""
+
+from pronoia.cli import main
+
+main()
