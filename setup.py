@@ -1,23 +1,20 @@
-"""Builds the optional accelerator; everything else is declared in pyproject.toml.
+"""Builds the optional accelerators; everything else is declared in pyproject.toml.
 
-The accelerator is compiled where a C compiler is found and left out where none is (`optional=True`): installing never
+Each `_*.pyx` is compiled where Cython finds a C compiler and left out where none is (`optional=True`): installing never
 needs a compiler, and the Python beside each accelerated function passes the same tests.
 """
 
 import os
+from pathlib import Path
 
 from setuptools import Extension, setup
 
+PACKAGES = ("agent", "gateway", "pipeline")
+
+sources = [path for package in PACKAGES for path in sorted(Path(package).rglob("_*.pyx"))]
 extensions = [
-    Extension(
-        "pipeline.wire._accelerator",
-        ["pipeline/wire/_accelerator.pyx"],
-        optional=True,
-        extra_compile_args=["-O3"],
-    )
+    Extension(".".join(path.with_suffix("").parts), [str(path)], optional=True, extra_compile_args=["-O3"])
+    for path in sources
 ]
 
-if os.environ.get("PRONOIA_WITHOUT_ACCELERATOR"):
-    extensions = []
-
-setup(ext_modules=extensions)
+setup(ext_modules=[] if os.environ.get("PRONOIA_WITHOUT_ACCELERATOR") else extensions)
