@@ -1,0 +1,1 @@
+"""Sends what the buffer holds: to a gateway (gRPC or HTTP), or straight to remote write."""
