@@ -96,7 +96,11 @@ class Consumer(Protocol):
         """Return the group's committed offset (the next one to read), or None if there is none."""
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Make these the group's committed offsets, durably. Raises TransientError; fails for partitions that are not ours."""
+        """Make these the group's committed offsets, durably.
+
+        Raises TransientError where it failed, and where one of the partitions is not ours (any more): nothing is
+        committed then. Inside `revoked` the partitions still are ours.
+        """
 
     async def close(self) -> None:
         """Leave the group; `revoked` is called first."""
@@ -104,6 +108,10 @@ class Consumer(Protocol):
 
 class Log(Protocol):
     """Append to, and read from, partitions."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The most bytes that payload, key and headers of one record may have together, in every ensured topic."""
 
     async def start(self) -> None:
         """Connect; raises TransientError where the log cannot be reached, PermanentError where it refuses us."""
@@ -119,7 +127,9 @@ class Log(Protocol):
 
         Awaiting this call fixes the record's place (two calls awaited one after the other are in that order); awaiting
         what it returns waits for durability. When one append of a partition fails, those already placed behind it fail
-        too, so that nothing is appended past a gap. Raises LogFullError when too many bytes wait.
+        too, so that nothing is appended past a gap. Raises LogFullError when too many bytes wait, or no room is left,
+        and PermanentError when the record is larger than `max_record_bytes`; nothing was placed then. A caller that is
+        cancelled while it waits for durability takes nothing back.
         """
 
     async def bounds(self, at: Partition) -> tuple[int, int]:
