@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from pipeline.errors import PermanentError
 
@@ -64,23 +64,37 @@ class Document:
         return Mistake(self.file, self.line_of(key), show_key(key), reason)
 
 
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _TextLoader(_Loader):  # type: ignore[misc] # libyaml's loader where PyYAML was built with it
+    """Reads every scalar but null as text."""
+
+
+for _tag in ("int", "float", "bool", "timestamp"):
+    _TextLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", yaml.SafeLoader.construct_scalar)
+
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
-def read(path: Path) -> Document:
-    """Parse a YAML file; raises ConfigError."""
+def read(path: Path, text_scalars: bool = False) -> Document:
+    """Parse a YAML file; `text_scalars` as in `parse`; raises ConfigError."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Mistake(str(path), 1, "", f"cannot be read: {error}")]) from error
-    return parse(text, str(path))
+    return parse(text, str(path), text_scalars)
 
 
-def parse(text: str, file: str) -> Document:
-    """Parse YAML text that came from `file`; raises ConfigError, also for a key that stands twice."""
+def parse(text: str, file: str, text_scalars: bool = False) -> Document:
+    """Parse YAML text that came from `file`; raises ConfigError, also for a key that stands twice.
+
+    With `text_scalars`, numbers, booleans and dates stay the text that the file has, for the models to read: a label's
+    value `1.10` is then `1.10`, as in Prometheus' own files, and not `1.1`.
+    """
     lines: dict[Key, int] = {}
     mistakes: list[Mistake] = []
-    loader = yaml.CSafeLoader(text) if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader(text)
+    loader = (_TextLoader if text_scalars else _Loader)(text)
     try:
         node = loader.get_single_node()
         if node is not None:
@@ -100,7 +114,8 @@ def parse(text: str, file: str) -> Document:
 def validate(document: Document, model: type[SectionT], value: Any = None, at: Key = ()) -> SectionT:
     """Turn a document (or the part `value` of it that stands at key `at`) into a model; raises ConfigError."""
     try:
-        return model.model_validate(document.value if value is None else value)
+        folder = {"folder": Path(document.file).parent}
+        return model.model_validate(document.value if value is None else value, context=folder)
     except ValidationError as error:
         raise ConfigError([_mistake(document, at, dict(item)) for item in error.errors(include_url=False)]) from error
 
@@ -171,6 +186,15 @@ Seconds = Annotated[float, BeforeValidator(lambda v: v if isinstance(v, float) e
 """A duration in the file (`15s`), seconds in the code."""
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 """A size in the file (`2GiB`), bytes in the code."""
+
+
+def _from_folder(path: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / path
+
+
+FilePath = Annotated[Path, AfterValidator(_from_folder)]
+"""A file's name; a relative one is looked for beside the configuration file."""
 
 
 class Address(BaseModel):

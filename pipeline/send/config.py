@@ -1,0 +1,93 @@
+"""`remote_write` of Prometheus' file: where samples are written to, and how (documentation, `<remote_write>`)."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline.config import Seconds
+from pipeline.http_client import RESERVED_HEADERS, HttpClientConfig, NullableSection
+from pipeline.relabel import RelabelConfig, a_rule
+
+WriteMessage = Literal["prometheus.WriteRequest", "io.prometheus.write.v2.Request"]
+WRITE_V1: WriteMessage = "prometheus.WriteRequest"
+WRITE_V2: WriteMessage = "io.prometheus.write.v2.Request"
+
+
+def parse_url(text: str) -> str:
+    """Return the URL if it is one of HTTP; raises ValueError."""
+    if not text:
+        raise ValueError("url for remote_write is empty")
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("URL scheme must be 'http' or 'https'")
+    if not parts.hostname:
+        raise ValueError("host is missing in URL")
+    return text
+
+
+class QueueConfig(NullableSection):
+    """`queue_config`: how much goes into a request, how many requests at once, and how long to wait after a failure.
+
+    Batches wait on disk, so that `capacity` has nothing to bound and `sample_age_limit` is the buffer's max_age; the
+    sender uses at most `max_shards` requests at once.
+    """
+
+    capacity: int = 10_000
+    max_shards: int = 50
+    min_shards: int = 1
+    max_samples_per_send: int = 2_000
+    batch_send_deadline: Seconds = 5.0
+    min_backoff: Seconds = 0.03
+    max_backoff: Seconds = 5.0
+    retry_on_http_429: bool = False
+    sample_age_limit: Seconds = 0.0
+
+    @model_validator(mode="after")
+    def _in_range(self) -> "QueueConfig":
+        for name in ("max_shards", "min_shards", "max_samples_per_send", "capacity"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"remote write queue {name} must be positive")
+        if self.min_shards > self.max_shards:
+            raise ValueError("remote write queue min_shards must not be greater than max_shards")
+        if self.max_backoff < self.min_backoff:
+            raise ValueError("remote write queue max_backoff must not be less than min_backoff")
+        return self
+
+
+class MetadataConfig(NullableSection):
+    """`metadata_config`: whether the types, help texts and units of metrics are sent, and how often."""
+
+    send: bool = True
+    send_interval: Seconds = 60.0
+    max_samples_per_send: int = 2_000
+
+
+_WriteRule = Annotated[RelabelConfig, a_rule("empty or null relabeling rule in remote write config")]
+
+
+class RemoteWriteConfig(HttpClientConfig):
+    """One receiver of remote write; durations in seconds."""
+
+    url: Annotated[str, AfterValidator(parse_url)] = Field(default="", validate_default=True)
+    remote_timeout: Seconds = 30.0
+    headers: dict[str, str] = Field(default_factory=dict)
+    write_relabel_configs: tuple[_WriteRule, ...] = ()
+    name: str = ""
+    send_exemplars: bool = False
+    send_native_histograms: bool = False
+    protobuf_message: WriteMessage = WRITE_V1
+    enable_http2: bool = False
+    queue_config: QueueConfig = QueueConfig()
+    metadata_config: MetadataConfig = MetadataConfig()
+
+    @model_validator(mode="after")
+    def _headers_are_free(self) -> "RemoteWriteConfig":
+        for name in self.headers:
+            if name.lower() == "authorization":
+                raise ValueError(
+                    "authorization header must be changed via the basic_auth, authorization or oauth2 parameter"
+                )
+            if name.lower() in RESERVED_HEADERS:
+                raise ValueError(f"{name} is a reserved header. It must not be changed")
+        return self
