@@ -67,7 +67,7 @@ class TlsConfig(NullableSection):
     @model_validator(mode="after")
     def _one_of_each(self) -> "TlsConfig":
         key = bool(self.key.get_secret_value())
-        inline_and_file = (
+        given = (
             ("ca", self.ca, self.ca_file),
             ("cert", self.cert, self.cert_file),
             ("key", key, self.key_file),
