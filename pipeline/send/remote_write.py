@@ -1,0 +1,135 @@
+"""The remote-write sender: one request, one outcome. Who uses it: the ingester's sink, and an agent without a gateway.
+
+Sources: Remote-Write 1.0 and 2.0 (headers); Prometheus documentation, `<remote_write>`.
+"""
+
+import asyncio
+import io
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import aiohttp
+import yaml
+
+from pipeline.config import parse_duration_s
+from pipeline.delivery import Backoff, Outcome, Retry
+from pipeline.errors import TransientError
+from pipeline.http_client import HttpAccess
+from pipeline.send.bisect import Piece
+from pipeline.send.classify import classify
+from pipeline.send.config import WRITE_V2, RemoteWriteConfig
+from pipeline.send.deliver import Delivery, Limits, Refuse, Tally
+from pipeline.wire import snappy
+
+_MAX_ANSWER_BYTES = 64 * 1024
+_LARGE_BODY_BYTES = 2**20
+
+
+class RemoteWrite:
+    """One receiver. `start` before, `close` after; `send` and `deliver` may be called by several tasks at once."""
+
+    def __init__(
+        self,
+        config: RemoteWriteConfig,
+        *,
+        tenant_header: str = "X-Scope-OrgID",
+        user_agent: str = "pronoia",
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._config = config
+        self._access = HttpAccess(config, clock)
+        self._clock = clock
+        self._sleep = sleep
+        self._tenant_header = tenant_header
+        self._is_v2 = config.protobuf_message == WRITE_V2
+        self._headers = {
+            "Content-Encoding": "snappy",
+            "Content-Type": f"application/x-protobuf;proto={WRITE_V2}" if self._is_v2 else "application/x-protobuf",
+            "X-Prometheus-Remote-Write-Version": "2.0.0" if self._is_v2 else "0.1.0",
+            "User-Agent": user_agent,
+            **config.headers,
+        }
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Make ready; nothing is connected before the first request."""
+        connector = aiohttp.TCPConnector(limit=self._config.queue_config.max_shards)
+        timeout = aiohttp.ClientTimeout(total=self._config.remote_timeout)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=True)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, body: bytes, *, tenant: str = "", items: int | None = None) -> Outcome:
+        """Send one snappy(prometheus.WriteRequest) once, as remote write 2.0 where so configured.
+
+        `items`, the samples and histograms in it, lets a 2.0 receiver's count be checked. Never raises for what a
+        network or a receiver does. Raises MalformedError where a body that is to be sent as 2.0 cannot be read.
+        """
+        if self._session is None:
+            raise RuntimeError("send before start")
+        if self._is_v2:
+            from pipeline.wire import remote_write2
+
+            body = snappy.compress(remote_write2.from_v1(snappy.decompress(body)))
+        headers = {**self._headers, self._tenant_header: tenant} if tenant else self._headers
+        try:
+            arguments = await self._access.arguments(self._session, self._config.url, headers)
+            # aiohttp writes a large body in slices when it reads it from a file, so that the loop stays free.
+            data = body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
+            async with self._session.post(self._config.url, data=data, **arguments) as response:
+                answer = await _read(response)
+                confirm = items if self._is_v2 else None
+                return classify(
+                    response.status, response.headers, answer, now_s=self._clock(), confirm_items=confirm
+                )
+        except TransientError as error:
+            return Retry(str(error), error.retry_after_s, alarm=True)
+        except TimeoutError:
+            return Retry(f"no answer within {self._config.remote_timeout:g} s")
+        except aiohttp.ClientSSLError as error:
+            return Retry(str(error), alarm=True)
+        except (aiohttp.ClientError, OSError) as error:
+            return Retry(str(error) or type(error).__name__)
+
+    async def deliver(
+        self, pieces: Sequence[Piece], refuse: Refuse, *, tenant: str = "", limits: Limits | None = None
+    ) -> Tally:
+        """Send until everything is delivered or was handed to `refuse`; waits as long as the receiver is down."""
+
+        async def send(body: bytes, items: int) -> Outcome:
+            return await self.send(body, tenant=tenant, items=items)
+
+        return await Delivery(send, refuse, limits or Limits(), self.backoff(), self._sleep).run(pieces)
+
+    def backoff(self) -> Backoff:
+        """Return the delays between tries as `queue_config` has them."""
+        queue = self._config.queue_config
+        return Backoff(first_s=queue.min_backoff, longest_s=queue.max_backoff)
+
+    async def out_of_order_window_s(self) -> float | None:
+        """Ask a Prometheus for its `out_of_order_time_window`, in seconds (0: none); None where it does not say."""
+        if self._session is None:
+            raise RuntimeError("asked before start")
+        url = re.sub(r"/api/v1/(?:write|push)/?$", "", self._config.url) + "/api/v1/status/config"
+        try:
+            arguments = await self._access.arguments(self._session, url)
+            async with self._session.get(url, **arguments) as response:
+                if response.status != 200:
+                    return None
+                config = yaml.safe_load((await response.json(content_type=None))["data"]["yaml"]) or {}
+            return parse_duration_s((config.get("storage") or {}).get("tsdb", {}).get("out_of_order_time_window", 0))
+        except (aiohttp.ClientError, OSError, TransientError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+            return None  # another store, or one that is down: there is nothing to say about its window
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read what the store says, up to a bound: enough for its reasons, and its connection is used again."""
+    out = b""
+    while len(out) < _MAX_ANSWER_BYTES and (part := await response.content.read(_MAX_ANSWER_BYTES - len(out))):
+        out += part
+    return out
