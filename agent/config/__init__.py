@@ -1,1 +1,18 @@
-"""The agent's configuration: Prometheus' own file, and what Pronoia adds to it."""
+"""The agent's configuration: Prometheus' own file, unchanged, and what Pronoia adds to it."""
+
+from agent.config.agent import AgentConfig, BufferConfig, GatewayClientConfig
+from agent.config.load import Loaded, load
+from agent.config.scrape import FileSdConfig, GlobalConfig, HttpSdConfig, ScrapeConfig, StaticConfig
+
+__all__ = [
+    "AgentConfig",
+    "BufferConfig",
+    "FileSdConfig",
+    "GatewayClientConfig",
+    "GlobalConfig",
+    "HttpSdConfig",
+    "Loaded",
+    "ScrapeConfig",
+    "StaticConfig",
+    "load",
+]

@@ -4,53 +4,89 @@ Names and meanings are Prometheus' own (documentation, `<scrape_config>`); durat
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.config import FilePath, Seconds, parse_bytes
 from pipeline.http_client import HttpClientConfig, NullableSection
 from pipeline.relabel import RelabelConfig, a_rule, is_label_name
 
 ScrapeProtocol = Literal["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4"]
-DEFAULT_PROTOCOLS: tuple[ScrapeProtocol, ...] = (
-    "OpenMetricsText1.0.0",
-    "OpenMetricsText0.0.1",
-    "PrometheusText1.0.0",
-    "PrometheusText0.0.4",
-)
+PROTOCOLS: tuple[ScrapeProtocol, ...] = get_args(ScrapeProtocol)
+"""What a scrape asks for unless configured, best first."""
 ValidationScheme = Literal["legacy", "utf8"]
 EscapingScheme = Literal["allow-utf-8", "underscores", "dots", "values"]
 
 
 def parse_size_limit(value: object) -> int:
     """Read `10MB` or `1GiB` in bytes; as in Prometheus a unit is a must; raises ValueError."""
-    if isinstance(value, str) and re.fullmatch(r"\d+", value) and int(value):
-        raise ValueError(f"units: unknown unit  in {value}: write it like 10MB")
+    if isinstance(value, str) and re.fullmatch(r"\d+", value, re.ASCII) and int(value):
+        raise ValueError(f"unknown unit in {value}: write it like 10MB")
     return parse_bytes(value)
 
 
-SizeLimit = Annotated[int, BeforeValidator(parse_size_limit)]
-Count = Annotated[int, Field(ge=0)]
+def _protocol(value: object) -> object:
+    if value == "PrometheusProto":
+        raise ValueError("PrometheusProto is not supported: pages are scraped as text")
+    if isinstance(value, str) and value not in PROTOCOLS:
+        raise ValueError(f"unknown scrape protocol {value}, supported: {', '.join(sorted(PROTOCOLS))}")
+    return value
 
 
-def _protocols(protocols: tuple[ScrapeProtocol, ...]) -> tuple[ScrapeProtocol, ...]:
+def _distinct(protocols: tuple[ScrapeProtocol, ...]) -> tuple[ScrapeProtocol, ...]:
+    if not protocols:
+        raise ValueError("scrape_protocols cannot be empty")
     if len(set(protocols)) < len(protocols):
         raise ValueError(f"duplicated protocol in scrape_protocols, got {' '.join(protocols)}")
     return protocols
 
 
-Protocols = Annotated[tuple[ScrapeProtocol, ...], AfterValidator(_protocols)]
-
-
-def _label_names(labels: dict[str, str]) -> dict[str, str]:
-    for name in labels:
-        if not is_label_name(name):
-            raise ValueError(f'"{name}" is not a valid label name')
+def _text_labels(labels: object) -> object:
+    # YAML's !!binary may hold what is not UTF-8: such a key or value arrives as bytes.
+    if isinstance(labels, dict):
+        for name, value in labels.items():
+            if not isinstance(name, str) or not is_label_name(name):
+                raise ValueError(f"{_show(name)} is not a valid label name")
+            if not (value is None or isinstance(value, str)):
+                reason = "is not a valid label value" if isinstance(value, bytes) else "is no text"
+                raise ValueError(f"{_show(value)} {reason}")
+        return {name: value or "" for name, value in labels.items()}
     return labels
 
 
-LabelMap = Annotated[dict[str, str], AfterValidator(_label_names)]
+def _show(text: object) -> str:
+    return f'"{text.decode(errors="backslashreplace") if isinstance(text, bytes) else text}"'
+
+
+def _off(value: bool) -> bool:
+    if value:
+        raise ValueError("is not supported: pages are scraped as text, which holds no native histograms")
+    return value
+
+
+SizeLimit = Annotated[int, BeforeValidator(parse_size_limit)]
+Count = Annotated[int, Field(ge=0)]
+Off = Annotated[bool, AfterValidator(_off)]
+Protocol = Annotated[ScrapeProtocol, BeforeValidator(_protocol)]
+Protocols = Annotated[tuple[Protocol, ...], AfterValidator(_distinct)]
+LabelMap = Annotated[dict[str, str], BeforeValidator(_text_labels)]
+
+
+def parse_http_url(text: str) -> str:
+    """Return the URL if HTTP can ask for it; raises ValueError."""
+    parts = urlsplit(text)
+    if not text:
+        raise ValueError("URL is missing")
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("URL scheme must be 'http' or 'https'")
+    if not parts.hostname:
+        raise ValueError("host is missing in URL")
+    return text
+
+
+HttpUrl = Annotated[str, AfterValidator(parse_http_url), Field(default="", validate_default=True)]
 
 
 class Limits(NullableSection):
@@ -63,20 +99,42 @@ class Limits(NullableSection):
     label_name_length_limit: Count = 0
     label_value_length_limit: Count = 0
     keep_dropped_targets: Count = 0
+    always_scrape_classic_histograms: bool = False
+    """Read and of no effect: a text page has no other histograms."""
+    extra_scrape_metrics: bool = False
+    scrape_native_histograms: Off = False
+    convert_classic_histograms_to_nhcb: Off = False
 
 
 class GlobalConfig(Limits):
     """`global`: defaults for every job, and the labels that tell this agent's series from others'."""
 
-    scrape_interval: Seconds = 60.0
+    scrape_interval: Seconds = 0.0
     scrape_timeout: Seconds = 0.0
-    """0 until loaded: 10 s, or the interval if that is shorter."""
-    scrape_protocols: Protocols = ()
+    scrape_protocols: Protocols = PROTOCOLS
     external_labels: LabelMap = Field(default_factory=dict)
     metric_name_validation_scheme: ValidationScheme = "utf8"
     metric_name_escaping_scheme: EscapingScheme | None = None
-    always_scrape_classic_histograms: bool = False
-    extra_scrape_metrics: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "GlobalConfig":
+        if self.scrape_timeout > self.interval_s:
+            raise ValueError("global scrape timeout greater than scrape interval")
+        if self.metric_name_validation_scheme == "legacy":
+            for name in self.external_labels:
+                if not is_label_name(name, legacy=True):
+                    raise ValueError(f'external_labels: "{name}" is not a valid label name')
+        return self
+
+    @property
+    def interval_s(self) -> float:
+        """The interval of jobs that name none."""
+        return self.scrape_interval or 60.0
+
+    @property
+    def timeout_s(self) -> float:
+        """The timeout of jobs that name none, unless their interval is shorter."""
+        return self.scrape_timeout or min(10.0, self.interval_s)
 
 
 class StaticConfig(NullableSection):
@@ -86,47 +144,119 @@ class StaticConfig(NullableSection):
     labels: LabelMap = Field(default_factory=dict)
 
 
+def _file_pattern(path: Any) -> Any:
+    if not re.fullmatch(r"[^*]*(\*[^/]*)?\.(json|yml|yaml|JSON|YML|YAML)", str(path)):
+        raise ValueError(f'path name "{path}" is not valid for file discovery: a * in its last part, and .json or .yml')
+    return path
+
+
 class FileSdConfig(NullableSection):
     """One of `file_sd_configs`: target groups in files (YAML or JSON), read again when they change."""
 
-    files: tuple[FilePath, ...] = ()
+    files: Annotated[tuple[Annotated[FilePath, BeforeValidator(_file_pattern)], ...], Field(min_length=1)]
     refresh_interval: Seconds = 300.0
 
 
 class HttpSdConfig(HttpClientConfig):
     """One of `http_sd_configs`: target groups that a URL answers with, as JSON."""
 
-    url: str = ""
+    url: HttpUrl
     refresh_interval: Seconds = 60.0
 
 
-class ScrapeConfig(HttpClientConfig, Limits):
-    """One job. As `agent.config.load` returns it, everything that `global` may give is filled in."""
+def _job_name(name: str) -> str:
+    if not name:
+        raise ValueError("job_name is empty")
+    return name
 
-    job_name: str = ""
+
+def _scheme(value: str) -> str:
+    if value.lower() not in ("http", "https"):
+        raise ValueError(f'"{value}" is not a scheme: http or https')
+    return value.lower()
+
+
+_Static = Annotated[StaticConfig, a_rule("empty or null section in static_configs")]
+_FileSd = Annotated[FileSdConfig, a_rule("empty or null section in file_sd_configs")]
+_HttpSd = Annotated[HttpSdConfig, a_rule("empty or null section in http_sd_configs")]
+_TargetRule = Annotated[RelabelConfig, a_rule("empty or null target relabeling rule in scrape config")]
+_MetricRule = Annotated[RelabelConfig, a_rule("empty or null metric relabeling rule in scrape config")]
+
+
+class ScrapeConfig(HttpClientConfig, Limits):
+    """One job. As `agent.config` loads it, everything that `global` may give is filled in."""
+
+    job_name: Annotated[str, AfterValidator(_job_name), Field(default="", validate_default=True)]
     honor_labels: bool = False
     honor_timestamps: bool = True
     track_timestamps_staleness: bool = False
     params: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     scrape_interval: Seconds = 0.0
     scrape_timeout: Seconds = 0.0
-    scrape_protocols: Protocols = ()
-    fallback_scrape_protocol: ScrapeProtocol | None = None
-    always_scrape_classic_histograms: bool = False
+    scrape_protocols: Protocols = PROTOCOLS
+    fallback_scrape_protocol: Protocol | None = None
     metrics_path: str = "/metrics"
-    scheme: str = "http"
+    scheme: Annotated[str, AfterValidator(_scheme)] = "http"
     enable_compression: bool = True
     metric_name_validation_scheme: ValidationScheme = "utf8"
     metric_name_escaping_scheme: EscapingScheme = "allow-utf-8"
-    extra_scrape_metrics: bool = False
+    native_histogram_bucket_limit: Count = 0
+    """Read and of no effect, like the next: it shapes native histograms only."""
+    native_histogram_min_bucket_factor: float = 0.0
 
-    static_configs: tuple[Annotated[StaticConfig, a_rule("empty or null section in static_configs")], ...] = ()
-    file_sd_configs: tuple[Annotated[FileSdConfig, a_rule("empty or null section in file_sd_configs")], ...] = ()
-    http_sd_configs: tuple[Annotated[HttpSdConfig, a_rule("empty or null section in http_sd_configs")], ...] = ()
+    static_configs: tuple[_Static, ...] = ()
+    file_sd_configs: tuple[_FileSd, ...] = ()
+    http_sd_configs: tuple[_HttpSd, ...] = ()
 
-    relabel_configs: tuple[
-        Annotated[RelabelConfig, a_rule("empty or null target relabeling rule in scrape config")], ...
-    ] = ()
-    metric_relabel_configs: tuple[
-        Annotated[RelabelConfig, a_rule("empty or null metric relabeling rule in scrape config")], ...
-    ] = ()
+    relabel_configs: tuple[_TargetRule, ...] = ()
+    metric_relabel_configs: tuple[_MetricRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _targets_are_addresses(self) -> "ScrapeConfig":
+        # With relabelling anything may become an address (the blackbox exporter's pattern).
+        if not self.relabel_configs:
+            for target in (target for group in self.static_configs for target in group.targets):
+                if "/" in target:
+                    raise ValueError(f'"{target}" is not a valid hostname')
+        return self
+
+    @property
+    def legacy_names(self) -> bool:
+        """Whether names of labels and metrics are bound to letters, digits and underscores."""
+        return self.metric_name_validation_scheme == "legacy"
+
+    def inherit(self, given: GlobalConfig) -> "ScrapeConfig":
+        """Return the job with everything filled in that it leaves to `global`; raises ValueError."""
+        interval_s = self.scrape_interval or given.interval_s
+        if self.scrape_timeout > interval_s:
+            raise ValueError(
+                f'scrape timeout greater than scrape interval for scrape config with job name "{self.job_name}"'
+            )
+        update: dict[str, Any] = {
+            "scrape_interval": interval_s,
+            "scrape_timeout": self.scrape_timeout or min(given.timeout_s, interval_s),
+            **self._names_by(given),
+        }
+        for name in (*Limits.model_fields, "scrape_protocols"):
+            value = getattr(self, name)
+            # A limit of 0 is no limit of its own; false is one's own choice.
+            if name not in self.model_fields_set or (value == 0 and not isinstance(value, bool)):
+                update[name] = getattr(given, name)
+        job = self.model_copy(update=update)
+        for rule in (*job.relabel_configs, *job.metric_relabel_configs):
+            if (reason := rule.mistake(job.legacy_names)) is not None:
+                raise ValueError(reason)
+        return job
+
+    def _names_by(self, given: GlobalConfig) -> dict[str, str]:
+        """Return how names are validated and escaped; escaping follows from validating where it is left open."""
+        own = "metric_name_validation_scheme" in self.model_fields_set
+        validation = self.metric_name_validation_scheme if own else given.metric_name_validation_scheme
+        if "metric_name_escaping_scheme" in self.model_fields_set:
+            escaping: str | None = self.metric_name_escaping_scheme
+        else:
+            escaping = None if own else given.metric_name_escaping_scheme
+        escaping = escaping or ("underscores" if validation == "legacy" else "allow-utf-8")
+        if escaping == "allow-utf-8" and validation == "legacy":
+            raise ValueError("utf8 metric names requested but validation scheme is not set to UTF8")
+        return {"metric_name_validation_scheme": validation, "metric_name_escaping_scheme": escaping}

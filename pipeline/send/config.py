@@ -15,14 +15,13 @@ WRITE_V2: WriteMessage = "io.prometheus.write.v2.Request"
 
 
 def parse_url(text: str) -> str:
-    """Return the URL if it is one of HTTP; raises ValueError."""
+    """Return the URL if it is one; raises ValueError.
+
+    Prometheus loads URLs without http:// or https:// too, and then cannot send: `is_sendable` tells.
+    """
     if not text:
         raise ValueError("url for remote_write is empty")
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("URL scheme must be 'http' or 'https'")
-    if not parts.hostname:
-        raise ValueError("host is missing in URL")
+    urlsplit(text)
     return text
 
 
@@ -80,6 +79,12 @@ class RemoteWriteConfig(HttpClientConfig):
     enable_http2: bool = False
     queue_config: QueueConfig = QueueConfig()
     metadata_config: MetadataConfig = MetadataConfig()
+
+    @property
+    def is_sendable(self) -> bool:
+        """Whether the URL is one of HTTP."""
+        parts = urlsplit(self.url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
 
     @model_validator(mode="after")
     def _headers_are_free(self) -> "RemoteWriteConfig":

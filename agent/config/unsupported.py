@@ -1,0 +1,51 @@
+"""Keys of Prometheus' file that are not supported, refused by name with their reason instead of as unknown."""
+
+import re
+from dataclasses import replace
+
+from pipeline.config import Mistake
+
+DISCOVERIES = (
+    *("azure", "consul", "digitalocean", "dns", "docker", "dockerswarm", "aws", "ec2", "ecs", "elasticache", "eureka"),
+    *("gce", "hetzner", "ionos", "kubernetes", "kuma", "lightsail", "linode", "marathon", "msk", "nerve", "nomad"),
+    *("oci", "openstack", "outscale", "ovhcloud", "puppetdb", "rds", "scaleway", "serverset", "stackit", "triton"),
+    *("uyuni", "vultr"),
+)
+"""The kinds of discovery that Prometheus 3 has beside static, file and HTTP."""
+
+_NO_SECRETS = "is not supported: there is no secret manager"
+_ONE_GRANT = "is not supported: only the client_credentials grant is"
+
+REASONS = {
+    **{f"{kind}_sd_configs": "is not supported yet" for kind in DISCOVERIES},
+    "tracing": "is not supported",
+    "logs": "is not supported yet",
+    "receive": "is not supported yet",
+    "scrape_failure_log_file": "is not supported: failures are in /api/v1/targets and in the log",
+    "sigv4": "is not supported",
+    "azuread": "is not supported",
+    "google_iam": "is not supported",
+    "round_robin_dns": "is not supported",
+    "failed_request_logging": "is not supported: every refusal is logged",
+    "proxy_from_environment": "is not supported: set proxy_url",
+    "username_ref": _NO_SECRETS,
+    "password_ref": _NO_SECRETS,
+    "credentials_ref": _NO_SECRETS,
+    "client_secret_ref": _NO_SECRETS,
+    "client_certificate_key_id": _ONE_GRANT,
+    "client_certificate_key": _ONE_GRANT,
+    "client_certificate_key_file": _ONE_GRANT,
+    "client_certificate_key_ref": _ONE_GRANT,
+    "signature_algorithm": _ONE_GRANT,
+    "iss": _ONE_GRANT,
+    "audience": _ONE_GRANT,
+    "claims": _ONE_GRANT,
+}
+
+
+def reason_for(mistake: Mistake) -> Mistake:
+    """Return the mistake with a better reason, if its key is one that we know and do not support."""
+    name = re.sub(r"\[\d+\]$", "", mistake.key.rpartition(".")[2])
+    if mistake.reason == "unknown key" and name in REASONS:
+        return replace(mistake, reason=REASONS[name])
+    return mistake
