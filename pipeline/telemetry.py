@@ -23,6 +23,12 @@ class LogMetrics:
             "pronoia_log_append_failures_total", "Appends that failed for good.", ["topic"], registry=registry
         )
         self.fsyncs = Counter("pronoia_log_fsyncs_total", "Commits that were synced to disk.", registry=registry)
+        self.discarded_records = Counter(
+            "pronoia_log_discarded_records_total",
+            "Records that the embedded log dropped because of their age or its size, read or not.",
+            ["topic"],
+            registry=registry,
+        )
         self.stored_bytes = Gauge(
             "pronoia_log_stored_bytes",
             "Bytes that the embedded log holds on disk, its write-ahead log included.",
@@ -37,6 +43,27 @@ class AgentMetrics:
         self.registry = registry
 
 
+class DiscoveryMetrics:
+    """What the agent tells of finding its targets."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.failures = Counter(
+            "pronoia_discovery_failures_total",
+            "Files, URLs and the like that could not be read; what they held before stays in use.",
+            ["job", "kind"],
+            registry=registry,
+        )
+        self.targets = Gauge(
+            "pronoia_discovery_targets", "Targets that are scraped.", ["job"], registry=registry
+        )
+        self.dropped_targets = Gauge(
+            "pronoia_discovery_dropped_targets",
+            "Targets that were found and are not scraped: dropped by a rule, or of no use.",
+            ["job"],
+            registry=registry,
+        )
+
+
 class GatewayMetrics:
     """What the gateway tells."""
 
@@ -48,4 +75,117 @@ class IngesterMetrics:
     """What an ingester tells."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+        by_cluster = ["sink", "cluster"]
+        self.received = Counter(
+            "pronoia_ingester_received_items_total", "Items new in the log.", by_cluster, registry=registry
+        )
+        self.delivered = Counter(
+            "pronoia_ingester_delivered_items_total", "Items that the store took.", by_cluster, registry=registry
+        )
+        self.rejected = Counter(
+            "pronoia_ingester_rejected_items_total",
+            "Items that the store refused for good, or that could not be read; they are in the dead letters.",
+            by_cluster,
+            registry=registry,
+        )
+        self.missing = Counter(
+            "pronoia_ingester_missing_items_total",
+            "Items that the lanes' sequences show as never having reached the log.",
+            by_cluster,
+            registry=registry,
+        )
+        self.late = Counter(
+            "pronoia_ingester_late_items_total",
+            "Items that were counted as missing and then came after all.",
+            by_cluster,
+            registry=registry,
+        )
+        self.duplicated = Counter(
+            "pronoia_ingester_duplicated_items_total",
+            "Items that were in the log twice and were not sent again.",
+            by_cluster,
+            registry=registry,
+        )
+        self.poison = Counter(
+            "pronoia_ingester_poison_records_total",
+            "Records that are none of ours or damaged; they are in the dead letters.",
+            ["sink"],
+            registry=registry,
+        )
+        self.requests = Counter(
+            "pronoia_ingester_requests_total", "Requests to the store.", ["sink", "outcome"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "pronoia_ingester_request_seconds",
+            "From request to answer.",
+            ["sink"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.commit_seconds = Histogram(
+            "pronoia_ingester_commit_seconds",
+            "From commit to its answer.",
+            ["sink"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.queued_bytes = Gauge(
+            "pronoia_ingester_queued_bytes", "Payload bytes read and not settled.", ["sink"], registry=registry
+        )
+        self.partitions = Gauge(
+            "pronoia_ingester_partitions", "Partitions that are this process'.", ["sink"], registry=registry
+        )
+        self.stuck_partitions = Gauge(
+            "pronoia_ingester_stuck_partitions",
+            "Partitions that wait for somebody: a record of a newer Pronoia, or a sink that refuses us.",
+            ["sink"],
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "pronoia_ingester_lag_seconds",
+            "Age of the oldest record that is not settled.",
+            ["sink", "partition"],
+            registry=registry,
+        )
+        self.lag_records = Gauge(
+            "pronoia_ingester_lag_records",
+            "Records behind the committed offset.",
+            ["sink", "partition"],
+            registry=registry,
+        )
+        self.retention_headroom = Gauge(
+            "pronoia_ingester_retention_headroom_ratio",
+            "Share of what the log keeps that lies before the committed offset: at 0 unread records are about to go.",
+            ["sink", "partition"],
+            registry=registry,
+        )
+
+
+class StoreMetrics:
+    """What the embedded store tells."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.samples = Counter("pronoia_store_samples_total", "Samples durably stored.", registry=registry)
+        self.duplicates = Counter(
+            "pronoia_store_duplicates_total",
+            "Samples that were not stored again: the series has one with that timestamp.",
+            registry=registry,
+        )
+        self.exemplars = Counter(
+            "pronoia_store_exemplars_ignored_total",
+            "Exemplars that the embedded store does not keep.",
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "pronoia_store_retention_dropped_samples_total",
+            "Samples that retention dropped, by age or by size.",
+            ["reason"],
+            registry=registry,
+        )
+        self.commits = Counter("pronoia_store_commits_total", "Commits that were synced to disk.", registry=registry)
+        self.series = Gauge("pronoia_store_series", "Series in the embedded store.", registry=registry)
+        self.stored_bytes = Gauge(
+            "pronoia_store_stored_bytes",
+            "Bytes that the embedded store holds on disk, its write-ahead log included.",
+            registry=registry,
+        )

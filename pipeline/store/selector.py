@@ -1,0 +1,154 @@
+"""Series selectors as Prometheus writes them: `name{label="value", other=~"regex"}`, and nothing more of PromQL.
+
+Source: Prometheus documentation, "Querying basics". A regular expression has RE2's syntax and matches whole values.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import re2
+
+from pipeline.errors import PermanentError
+
+NAME = "__name__"
+
+
+class SelectorError(PermanentError):
+    """What was asked for is not a selector; the message says where, and names PromQL that is not supported."""
+
+
+class Operator(StrEnum):
+    """How a matcher compares."""
+
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    MATCHES = "=~"
+    MATCHES_NOT = "!~"
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on one label; a label that a series does not have counts as empty."""
+
+    name: str
+    operator: Operator
+    value: str
+
+    def test(self) -> Callable[[str], bool]:
+        """Return the condition on the label's value; raises SelectorError for a broken regular expression."""
+        value = self.value
+        if self.operator is Operator.EQUAL:
+            return lambda found: found == value
+        if self.operator is Operator.NOT_EQUAL:
+            return lambda found: found != value
+        try:
+            options = re2.Options()
+            options.log_errors = False
+            pattern = re2.compile(value, options)
+        except re2.error as error:
+            reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+            raise SelectorError(f"not a regular expression of RE2: {value!r}: {reason}") from error
+        if self.operator is Operator.MATCHES:
+            return lambda found: pattern.fullmatch(found) is not None
+        return lambda found: pattern.fullmatch(found) is None
+
+
+_BARE = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)")
+_LABEL = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*|\"(?:[^\"\\]|\\.)*\")\s*")
+_OPERATOR = re.compile(r"(=~|!~|!=|=)\s*")
+_STRING = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"|'((?:[^'\\\n]|\\.)*)'|`([^`]*)`")
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))")
+_SINGLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"', "'": "'"}
+
+
+def parse(text: str) -> tuple[Matcher, ...]:
+    """Read a selector; raises SelectorError. At least one matcher must not match the empty string, as in PromQL."""
+    matchers: list[Matcher] = []
+    position = 0
+    name = _BARE.match(text)
+    if name is not None:
+        matchers.append(Matcher(NAME, Operator.EQUAL, name[1]))
+        position = name.end()
+    position = _skip(text, position)
+    if position < len(text) and text[position] == "(":
+        raise SelectorError(f"{name[1] if name else '('}: PromQL functions and aggregations are not supported here")
+    if position < len(text) and text[position] == "{":
+        position = _parse_braces(text, position + 1, matchers)
+    position = _skip(text, position)
+    if position < len(text):
+        raise SelectorError(_leftover(text, position))
+    if not matchers or all(matcher.test()("") for matcher in matchers):
+        raise SelectorError("a selector needs a name, or one matcher that does not match the empty string")
+    return tuple(matchers)
+
+
+def show_series(labels: tuple[tuple[str, str], ...]) -> str:
+    """Write a label set as a selector that finds it: `name{a="b"}`."""
+    name = next((value for label, value in labels if label == NAME), "")
+    rest = ", ".join(f"{label}={quote(value)}" for label, value in labels if label != NAME)
+    if name and not _BARE.fullmatch(name):
+        return f"{{{quote(name)}{', ' if rest else ''}{rest}}}"
+    return f"{name}{{{rest}}}" if rest or not name else name
+
+
+def quote(value: str) -> str:
+    """Write a string literal of PromQL."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _parse_braces(text: str, position: int, matchers: list[Matcher]) -> int:
+    while True:
+        position = _skip(text, position)
+        if position < len(text) and text[position] == "}":
+            return position + 1
+        label = _LABEL.match(text, position)
+        if label is None:
+            raise SelectorError(f"a label name or }} is missing at character {position + 1} of {text!r}")
+        quoted = label[1].startswith('"')
+        name = _unescape(label[1][1:-1]) if quoted else label[1]
+        operator = _OPERATOR.match(text, label.end())
+        if operator is None and quoted:
+            matchers.append(Matcher(NAME, Operator.EQUAL, name))
+            position = label.end()
+        elif operator is None:
+            raise SelectorError(f"=, !=, =~ or !~ is missing at character {label.end() + 1} of {text!r}")
+        else:
+            value = _STRING.match(text, operator.end())
+            if value is None:
+                raise SelectorError(f"a string in quotes is missing at character {operator.end() + 1} of {text!r}")
+            plain = value[3] if value[3] is not None else _unescape(value[1] if value[1] is not None else value[2])
+            matchers.append(Matcher(name, Operator(operator[1]), plain))
+            position = value.end()
+        position = _skip(text, position)
+        if position < len(text) and text[position] == ",":
+            position += 1
+        elif position >= len(text) or text[position] != "}":
+            raise SelectorError(f", or }} is missing at character {position + 1} of {text!r}")
+
+
+def _unescape(text: str) -> str:
+    def one(match: re.Match[str]) -> str:
+        if match[5] is not None:
+            if match[5] not in _SINGLE:
+                raise SelectorError(f"an unknown escape in a string: \\{match[5]}")
+            return _SINGLE[match[5]]
+        return chr(int(match[4], 8) if match[4] else int(match[1] or match[2] or match[3], 16))
+
+    return _ESCAPE.sub(one, text)
+
+
+def _skip(text: str, position: int) -> int:
+    while position < len(text) and text[position].isspace():
+        position += 1
+    return position
+
+
+def _leftover(text: str, position: int) -> str:
+    rest = text[position:]
+    if rest.startswith("["):
+        return f"a range ({rest[:20]}) needs a PromQL function, and those are not supported here"
+    if rest.split(maxsplit=1)[0].lower() in {"offset", "@"} or rest.startswith("@"):
+        return "offset and @ are not supported here"
+    return f"only a plain selector is supported here: {rest[:40]!r} is more of PromQL"
