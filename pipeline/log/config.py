@@ -1,7 +1,7 @@
 """The `log:` section of a configuration, and the one place that turns it into a log.
 
-    log: {kafka: {brokers: ["127.0.0.1:9092"], topic_prefix: "pronoia."}}
-    log: {sqlite: {path: data/log}}
+log: {kafka: {brokers: ["127.0.0.1:9092"], topic_prefix: "pronoia."}}
+log: {sqlite: {path: data/log}}
 """
 
 from pathlib import Path
