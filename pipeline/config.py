@@ -172,6 +172,18 @@ def parse_duration_s(text: object) -> float:
     return sum(int(n) * unit for n, unit in zip(match.groups(), _DURATION_UNITS_S, strict=True) if n)
 
 
+def format_duration(seconds: float) -> str:
+    """Write a duration the way Prometheus does: `1m30s`; weeks and years only where they leave no rest."""
+    left_ms = round(seconds * 1000)
+    out = ""
+    for unit, unit_s in zip(("y", "w", "d", "h", "m", "s", "ms"), _DURATION_UNITS_S, strict=True):
+        unit_ms = round(unit_s * 1000)
+        if left_ms >= unit_ms and (unit not in "yw" or left_ms % unit_ms == 0):
+            out += f"{left_ms // unit_ms}{unit}"
+            left_ms %= unit_ms
+    return out or "0s"
+
+
 def parse_bytes(text: object) -> int:
     """Read a size (`10MB`, `2GiB`, `512`) in bytes, in powers of 1024 as Prometheus does; raises ValueError."""
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:

@@ -168,22 +168,18 @@ def compile_rules(configs: Sequence[RelabelConfig], legacy_names: bool = False) 
     return Rules(tuple(configs), tuple(_compile(config, legacy_names) for config in configs)) if configs else NO_RULES
 
 
+def run(rules: Rules, labels: dict[str, str]) -> int | None:
+    """Run all rules on a label set, in place; return the index of the rule that drops what carries it, or None."""
+    for index, step in enumerate(rules.steps):
+        if not step(labels):
+            return index
+    return None
+
+
 def relabel(labels: Labels | Mapping[str, str], rules: Rules) -> Labels | None:
     """Return the labels after all rules, sorted by name and without empty values; None if a rule dropped them."""
     changed = dict(labels)
-    for step in rules.steps:
-        if not step(changed):
-            return None
-    return as_labels(changed)
-
-
-def dropping_rule(labels: Labels | Mapping[str, str], rules: Rules) -> int | None:
-    """Return the index of the rule that drops these labels; None if none does."""
-    changed = dict(labels)
-    for index, step in enumerate(rules.steps):
-        if not step(changed):
-            return index
-    return None
+    return as_labels(changed) if run(rules, changed) is None else None
 
 
 def as_labels(labels: Mapping[str, str]) -> Labels:

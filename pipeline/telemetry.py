@@ -53,9 +53,7 @@ class DiscoveryMetrics:
             ["job", "kind"],
             registry=registry,
         )
-        self.targets = Gauge(
-            "pronoia_discovery_targets", "Targets that are scraped.", ["job"], registry=registry
-        )
+        self.targets = Gauge("pronoia_discovery_targets", "Targets that are scraped.", ["job"], registry=registry)
         self.dropped_targets = Gauge(
             "pronoia_discovery_dropped_targets",
             "Targets that were found and are not scraped: dropped by a rule, or of no use.",

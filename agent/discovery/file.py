@@ -1,0 +1,73 @@
+"""`file_sd_configs`: target groups in files. Source: Prometheus documentation, `<file_sd_config>`."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.config.scrape import FileSdConfig
+from agent.discovery.groups import TargetGroup, parse_json, parse_yaml
+from agent.discovery.tools import Groups, Place, Tools
+from pipeline.errors import PermanentError, PipelineError, TransientError
+
+LOOK_S = 2.0
+"""How often files are looked at for changes: their names and stamps only. Polling sees what inotify misses (NFS,
+renamed folders, Kubernetes' symbolic links), and needs no library."""
+
+Stamp = tuple[int, int, int]
+
+
+async def file_groups(config: FileSdConfig, at: Place, tools: Tools) -> Groups:
+    """Give the groups of all files each time one changes, comes or goes.
+
+    A file that cannot be read keeps its last good groups; it is read again when it changes, and at every refresh.
+    """
+    known: dict[Path, tuple[Stamp, list[TargetGroup]]] = {}
+    yielded: list[TargetGroup] | None = None
+    refresh_at_s = tools.clock()
+    while True:
+        all_again = tools.clock() >= refresh_at_s
+        if all_again:
+            refresh_at_s = tools.clock() + config.refresh_interval
+        stamps = await asyncio.to_thread(lambda: dict(_stamps(config.files)))
+        for path in known.keys() - stamps.keys():
+            del known[path]
+            tools.succeeded(at, str(path))
+        for path, stamp in stamps.items():
+            last = known.get(path)
+            if not all_again and last is not None and last[0] == stamp:
+                continue
+            try:
+                known[path] = (stamp, await asyncio.to_thread(read_groups, path))
+                tools.succeeded(at, str(path))
+            except PipelineError as error:
+                known[path] = (stamp, last[1] if last else [])
+                tools.failed(at, str(path), error)
+        groups = [group for path in stamps for group in known[path][1]]
+        if groups != yielded:
+            yielded = groups
+            yield groups
+        await tools.sleep(min(LOOK_S, max(refresh_at_s - tools.clock(), 0.0) or LOOK_S))
+
+
+def read_groups(path: Path) -> list[TargetGroup]:
+    """Read one file, by its name's end as JSON or YAML; raises PipelineError with what is wrong."""
+    meta = {"__meta_filepath": str(path)}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TransientError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PermanentError(f"{path}: not UTF-8: {error}") from error
+    read = parse_json if path.suffix.lower() == ".json" else parse_yaml
+    return read(text, str(path), meta)
+
+
+def _stamps(patterns: tuple[Path, ...]) -> Iterator[tuple[Path, Stamp]]:
+    for pattern in patterns:
+        for path in sorted(pattern.parent.glob(pattern.name)):
+            try:
+                stat = path.stat()
+            except OSError:
+                # Gone since it was listed, or a link that leads nowhere yet: the next look finds what is there then.
+                continue
+            yield path, (stat.st_mtime_ns, stat.st_size, stat.st_ino)

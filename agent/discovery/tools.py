@@ -1,0 +1,54 @@
+"""What every kind of discovery is given, and how its failures are told."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from agent.discovery.groups import TargetGroup
+from pipeline.errors import PipelineError
+from pipeline.telemetry import DiscoveryMetrics
+
+logger = logging.getLogger(__name__)
+
+Groups = AsyncIterator[list[TargetGroup]]
+"""One kind of discovery at work: all its groups, first after one try whatever came of it, then each time they change.
+
+A failure is not raised: it is told through `Tools.failed`, and what was found last stays. Ends by cancellation only.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which discovery of which job: `http_sd_configs` number 0 of job `node`."""
+
+    job: str
+    kind: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.job}: {self.kind}[{self.index}]"
+
+
+@dataclass(slots=True)
+class Tools:
+    """The session that requests go through, the metrics, the time, and the last failure of each discovery."""
+
+    session: aiohttp.ClientSession
+    metrics: DiscoveryMetrics
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+    failures: dict[tuple[Place, str], str] = field(default_factory=dict)
+
+    def failed(self, at: Place, what: str, error: PipelineError) -> None:
+        """Count and log that `what` (a file, a URL) could not be read; its last good groups stay."""
+        self.failures[at, what] = str(error)
+        self.metrics.failures.labels(at.job, at.kind).inc()
+        logger.error("discovery failed: what was found before stays", extra={"at": str(at), "reason": str(error)})
+
+    def succeeded(self, at: Place, what: str) -> None:
+        """Forget an earlier failure."""
+        self.failures.pop((at, what), None)
