@@ -54,7 +54,9 @@ def halves(piece: Piece) -> tuple[Piece, Piece] | None:
     middle = (len(identities) + 1) // 2 if len(identities) > 1 else 0
     first, second = identities[:middle], identities[middle:]
     return (
-        piece.part(b"".join([*others, *(series for i in first for series in groups[i])]), sum(counts[i] for i in first)),
+        piece.part(
+            b"".join([*others, *(series for i in first for series in groups[i])]), sum(counts[i] for i in first)
+        ),
         piece.part(b"".join(series for i in second for series in groups[i]), sum(counts[i] for i in second)),
     )
 

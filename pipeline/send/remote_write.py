@@ -84,9 +84,7 @@ class RemoteWrite:
             async with self._session.post(self._config.url, data=data, **arguments) as response:
                 answer = await _read(response)
                 confirm = items if self._is_v2 else None
-                return classify(
-                    response.status, response.headers, answer, now_s=self._clock(), confirm_items=confirm
-                )
+                return classify(response.status, response.headers, answer, now_s=self._clock(), confirm_items=confirm)
         except TransientError as error:
             return Retry(str(error), error.retry_after_s, alarm=True)
         except TimeoutError:
@@ -123,7 +121,16 @@ class RemoteWrite:
                     return None
                 config = yaml.safe_load((await response.json(content_type=None))["data"]["yaml"]) or {}
             return parse_duration_s((config.get("storage") or {}).get("tsdb", {}).get("out_of_order_time_window", 0))
-        except (aiohttp.ClientError, OSError, TransientError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+        except (
+            aiohttp.ClientError,
+            OSError,
+            TransientError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            yaml.YAMLError,
+        ):
             return None  # another store, or one that is down: there is nothing to say about its window
 
 

@@ -1,0 +1,192 @@
+"""The ingester: every sink's group in one process, and the status of all of them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from ingester import progress as progress_of
+from ingester.config import IngesterConfig, SinkConfig
+from ingester.dead_letters import DEAD_LETTERS_TOPIC, DeadLetters
+from ingester.feed import Context
+from ingester.group import Group
+from ingester.progress import SETTLED_TOPIC, ProgressLog
+from ingester.sinks import Sink
+from ingester.sinks import remote_write as remote_write_sink
+from ingester.status import Standing, summarise
+from pipeline.errors import PermanentError, TransientError
+from pipeline.log.interface import Log, Partition
+from pipeline.telemetry import IngesterMetrics
+
+logger = logging.getLogger(__name__)
+
+_STATUS_GOOD_FOR_S = 1.0
+Build = Callable[[SinkConfig], Sink]
+
+
+class Ingester:
+    """A `pipeline.service.Component`. The log is started by the caller before `start`, and closed after `drain`.
+
+    `builders` builds sinks of kinds that need more than their configuration: `store` needs the embedded store.
+    """
+
+    name = "ingester"
+
+    def __init__(
+        self,
+        config: IngesterConfig,
+        log: Log,
+        metrics: IngesterMetrics,
+        *,
+        builders: Mapping[str, Build] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._metrics = metrics
+        self._clock = clock
+        self._builders: dict[str, Build] = {"remote_write": remote_write_sink.build, **(builders or {})}
+        self._sinks: dict[str, Sink] = {}
+        self._groups: dict[str, Group] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._partitions: dict[str, int] = {}
+        self._progress: ProgressLog | None = None
+        self._status: tuple[float, dict[str, Any]] | None = None
+
+    async def start(self) -> None:
+        """Make sure of the topics, start every sink, join every group. Raises PipelineError."""
+        prefix = self._config.prefix()
+        spec = self._config.log.topic
+        await self._log.ensure_topic(spec(SETTLED_TOPIC, compacted=True, partitions=1))
+        await self._log.ensure_topic(spec(DEAD_LETTERS_TOPIC, partitions=1))
+        self._progress = ProgressLog(self._log, Partition(prefix + SETTLED_TOPIC, 0))
+        for config in self._config.sinks:
+            kind = "remote_write" if config.remote_write is not None else "store"
+            if kind not in self._builders:
+                raise PermanentError(f"sink {config.name}: a {kind} sink works only in `pronoia up`")
+            sink = self._sinks[config.name] = self._builders[kind](config)
+            topic = prefix + sink.signal.value
+            if topic not in self._partitions:
+                self._partitions[topic] = await self._log.ensure_topic(spec(sink.signal.value))
+            await sink.start()
+            group = self._groups[config.name] = self._group(config, sink, topic)
+            task = asyncio.create_task(group.run(), name=f"group {group.group}")
+            task.add_done_callback(_tell_failure)
+            self._tasks[config.name] = task
+
+    def _group(self, config: SinkConfig, sink: Sink, topic: str) -> Group:
+        prefix = self._config.prefix()
+        letters = DeadLetters(self._log, Partition(prefix + DEAD_LETTERS_TOPIC, 0), config.name, self._clock)
+        assert self._progress is not None
+
+        def context(group: Group) -> Context:
+            return Context(config, sink, letters, self._metrics, self._clock, group.commit, group.room)
+
+        return Group(
+            prefix + config.name,
+            topic,
+            self._log,
+            config,
+            self._progress,
+            self._metrics,
+            context,
+            settle_interval_s=self._config.settle_interval,
+            revoke_timeout_s=self._config.revoke_timeout,
+            forget_after_s=self._config.forget_after,
+            clock=self._clock,
+        )
+
+    async def drain(self) -> None:
+        """Settle what is in flight, leave the groups, close the sinks."""
+        for group in self._groups.values():
+            group.stop()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks.values())
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            for sink in self._sinks.values():
+                await sink.close()
+
+    def ready(self) -> str | None:
+        """Return None when every group works, or what keeps one from it."""
+        if not self._tasks:
+            return "not started"
+        for name, task in self._tasks.items():
+            group = self._groups[name]
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                return f"sink {name} has failed: {_first_words(task.exception())}"
+            if group.trouble:
+                return f"sink {name}: {group.trouble}"
+            for running in group.running.values():
+                if running.feed.stuck:
+                    return f"sink {name}: {running.feed.stuck}"
+        return None
+
+    def add_routes(self, app: web.Application) -> None:
+        """Add `/api/v1/status` to the admin port's application."""
+        app.router.add_get("/api/v1/status", self._answer_status)
+
+    async def _answer_status(self, _: web.Request) -> web.Response:
+        try:
+            return web.json_response(await self.status())
+        except TransientError as error:
+            return web.json_response({"error": str(error)}, status=503)
+
+    async def status(self) -> dict[str, Any]:
+        """Return the status of all sinks over all partitions, other processes' too. Raises TransientError."""
+        now_s = self._clock()
+        if self._status is not None and 0 <= now_s - self._status[0] < _STATUS_GOOD_FOR_S:
+            return self._status[1]
+        assert self._progress is not None
+        kept = await self._log.compacted(self._progress.at)
+        standings: list[Standing] = []
+        for name, group in self._groups.items():
+            signal = self._sinks[name].signal.value
+            everything = [Partition(group.topic, number) for number in range(self._partitions[group.topic])]
+            others = progress_of.pick(kept, group.group, [at for at in everything if at not in group.running])
+            for running in list(group.running.values()):
+                standings.append(Standing(name, signal, running.feed.progress(), group.lag_s(running)))
+            for at, progress in others.items():
+                _, end = await self._log.bounds(at)
+                lag_s = max(0.0, now_s - progress.head_ms / 1000) if end > progress.offset and progress.head_ms else 0.0
+                standings.append(Standing(name, signal, progress, lag_s))
+        names = [(name, sink.signal.value) for name, sink in self._sinks.items()]
+        status = {"clusters": summarise(standings, names), "sinks": self._sinks_status()}
+        self._status = (now_s, status)
+        return status
+
+    def _sinks_status(self) -> list[dict[str, Any]]:
+        out = []
+        for name, group in self._groups.items():
+            retrying = [
+                {"cluster": cluster, "tenant": tenant, "reason": retry.reason, "alarm": retry.alarm}
+                for running in group.running.values()
+                for cluster, tenant, retry in running.feed.trouble()
+            ]
+            stuck = [running.feed.stuck for running in group.running.values() if running.feed.stuck]
+            out.append(
+                {
+                    "name": name,
+                    "partitions": sorted(at.number for at in group.running),
+                    "trouble": group.trouble,
+                    "retrying": retrying,
+                    "stuck": stuck,
+                }
+            )
+        return out
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.critical("a sink has failed", extra={"task": task.get_name()}, exc_info=task.exception())
+
+
+def _first_words(error: BaseException | None) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
