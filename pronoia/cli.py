@@ -2,6 +2,7 @@
 
 import click
 
+from pronoia.ingester import ingester
 from pronoia.version import VERSION
 
 
@@ -9,3 +10,6 @@ from pronoia.version import VERSION
 @click.version_option(VERSION)
 def main() -> None:
     """Carry metrics of many clusters to the stores you run; lose nothing acknowledged; prove it."""
+
+
+main.add_command(ingester)
