@@ -17,7 +17,7 @@ from pipeline.config import Address
 CONFORMANCE = Path(os.environ.get("CONFORMANCE_DIR", Path(__file__).parents[4] / "shared/conformance"))
 GOLDEN = CONFORMANCE / "exposition/node_exporter_e2e-output.prom"
 # The golden page comes from a run without the filesystem collector, and lacks the samples that differ from run to run.
-# These labels are from node_exporter 1.9 itself: filesystem_common.go, netdev_common.go, time.go, uname.go, collector.go.
+# These labels are from node_exporter 1.9 itself: its filesystem, netdev, time and uname collectors, and collector.go.
 FILESYSTEM = ("avail_bytes", "device_error", "files", "files_free", "free_bytes", "readonly", "size_bytes")
 TRAFFIC = ("receive_bytes", "receive_packets", "transmit_bytes", "transmit_packets")
 NOT_IN_PAGE: dict[str, tuple[str, set[str]]] = {
