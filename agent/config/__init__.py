@@ -1,7 +1,7 @@
 """The agent's configuration: Prometheus' own file, unchanged, and what Pronoia adds to it."""
 
 from agent.config.agent import AgentConfig, BufferConfig, GatewayClientConfig
-from agent.config.load import Loaded, load
+from agent.config.load import Loaded, build, load, require_destination, secret_files
 from agent.config.scrape import FileSdConfig, GlobalConfig, HttpSdConfig, ScrapeConfig, StaticConfig
 
 __all__ = [
@@ -14,5 +14,8 @@ __all__ = [
     "Loaded",
     "ScrapeConfig",
     "StaticConfig",
+    "build",
     "load",
+    "require_destination",
+    "secret_files",
 ]

@@ -58,6 +58,12 @@ def build(
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
+def require_destination(config: AgentConfig, file: str) -> None:
+    """Refuse a configuration that sends nowhere, where an agent is to run by itself; raises ConfigError."""
+    if config.gateway is None and not config.remote_write:
+        raise ConfigError([Mistake(file, 1, "", "names no destination: an agent needs gateway or remote_write")])
+
+
 class _Reading:
     """One file being read: mistakes gather while it goes on."""
 

@@ -1,0 +1,116 @@
+"""`pronoia check-config`: whether a file can be used, and everything that is wrong with it."""
+
+import importlib
+import os
+from collections.abc import Sized
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+from agent.config import AgentConfig, build, secret_files
+from pipeline.config import ConfigError, Document, Key, Mistake, read, validate
+
+_MODELS = {"gateway": ("gateway.config", "GatewayConfig"), "ingester": ("ingester.config", "IngesterConfig")}
+
+
+@click.command("check-config")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="Make errors of what is otherwise warned of.")
+def check_config(file: Path, strict: bool) -> None:
+    """Check a configuration: an agent's, a gateway's, an ingester's, or that of `up`.
+
+    Every error is one line: file, line, key and reason. The exit code is 0 if there is none.
+    """
+    try:
+        said, warnings = check(file, strict=strict)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(1) from error
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{file}: usable as {said}")
+
+
+def check(path: Path, *, strict: bool) -> tuple[str, list[str]]:
+    """Return what a usable file is, and warnings; raises ConfigError with every mistake."""
+    document = read(path)
+    kind = kind_of(document.value)
+    if kind == "agent":
+        return _check_agent(read(path, text_scalars=True), (), strict)
+    if kind != "up":
+        return _check_section(document, kind, None, ()), []
+    # `up` has a section for each of the three; the agent's keeps its scalars as the file writes them.
+    said, warnings, mistakes = list[str](), list[str](), list[Mistake]()
+    for name, value in document.value.items():
+        try:
+            if name == "agent":
+                part, warned = _check_agent(read(path, text_scalars=True), ("agent",), strict)
+                warnings += warned
+            elif name in _MODELS:
+                part = _check_section(document, name, value, (name,))
+            else:
+                raise ConfigError([document.mistake((name,), "unknown key")])
+            said.append(part)
+        except ConfigError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(mistakes)
+    return ", ".join(said), warnings
+
+
+def kind_of(value: Any) -> str:
+    """Tell whose file it is by its keys: agent, gateway, ingester, or up (a section for each of them)."""
+    keys: dict[str, Any] = value if isinstance(value, dict) else {}
+    sections = {name for name in ("agent", "gateway", "ingester") if isinstance(keys.get(name), dict)}
+    # An agent's own file may have keys of these names: its own name, and the gateway's `url`.
+    if sections & {"agent", "ingester"} or ("gateway" in sections and "url" not in keys["gateway"]):
+        return "up"
+    if "sinks" in keys:
+        return "ingester"
+    if "scrape_configs" not in keys and keys.keys() & {"listen", "clusters", "log"}:
+        return "gateway"
+    return "agent"
+
+
+def _check_agent(document: Document, at: Key, strict: bool) -> tuple[str, list[str]]:
+    value = document.value[at[0]] if at else document.value
+    loaded = build(document, os.environ, value, at, strict=strict)
+    warnings = list(loaded.warnings)
+    config = loaded.config
+    if not at and config.gateway is None and not config.remote_write:
+        warnings.append(f"{document.file}:1: names neither gateway nor remote_write: `pronoia agent` needs one of them")
+    return f"an agent's configuration: {_parts(config)}", warnings
+
+
+def _parts(config: AgentConfig) -> str:
+    parts = [_number(config.scrape_configs, "scrape job"), _number(config.remote_write, "remote write receiver")]
+    return ", ".join(parts + (["a gateway"] if config.gateway is not None else []))
+
+
+def _check_section(document: Document, kind: str, value: Any, at: Key) -> str:
+    module, name = _MODELS[kind]
+    try:
+        model: type[BaseModel] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        reason = f"cannot be checked: this installation has no {kind} ({error.name} is missing)"
+        raise ConfigError([document.mistake(at, reason)]) from error
+    config = validate(document, model, value, at)
+    mistakes = []
+    for key, path in secret_files(config):
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            mistakes.append(document.mistake((*at, *key), f"cannot be read: {path}: {error.strerror}"))
+    if mistakes:
+        raise ConfigError(mistakes)
+    sinks = getattr(config, "sinks", None)
+    return f"a{'n' if kind == 'ingester' else ''} {kind}'s configuration" + (
+        f": {_number(sinks, 'sink')}" if sinks else ""
+    )
+
+
+def _number(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
