@@ -1,0 +1,27 @@
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.servers.kafka import Kafka
+from tests.servers.prometheus import Prometheus
+
+
+@pytest.mark.prometheus
+async def test_prometheus_answers_after_a_kill_and_keeps_its_data(prometheus: Prometheus) -> None:
+    await prometheus.kill()
+    await prometheus.restart()
+    assert await prometheus.query("vector(1)") == {(): 1.0}
+    now_s = time.time()
+    steps = await prometheus.query_range("vector(2)", start_s=now_s - 2, end_s=now_s, step_s=1)
+    assert [value for _, value in steps[()]] == [2.0, 2.0, 2.0]
+    assert prometheus.version[0] >= 2
+
+
+@pytest.mark.kafka
+async def test_kafka_starts_again_on_the_same_port_after_a_kill(tmp_path: Path, kafka: Kafka) -> None:
+    async with Kafka(tmp_path / "own") as own:
+        address = own.address
+        await own.kill()
+        await own.restart()
+        assert own.address == address != kafka.address
