@@ -2,6 +2,6 @@
 
 from pipeline.store.config import StoreConfig
 from pipeline.store.engine import Appended
-from pipeline.store.store import Found, Latest, Points, Store
+from pipeline.store.store import Chart, Found, Latest, Points, Store, Summary
 
-__all__ = ["Appended", "Found", "Latest", "Points", "Store", "StoreConfig"]
+__all__ = ["Appended", "Chart", "Found", "Latest", "Points", "Store", "StoreConfig", "Summary"]

@@ -80,7 +80,7 @@ class Engine:
             self.index, self.blocks, self.metadata = index, blocks, metadata
         self._next_series = max(index.by_id, default=0) + 1
         self._next_block = max((block.id for block in blocks), default=0) + 1
-        self._head_samples, self._head_since_s = head_samples, self._clock()
+        self.head_samples, self._head_since_s = head_samples, self._clock()
         self._metadata_bytes = sum(map(_metadata_bytes, metadata.items()))
         self._columns: dict[tuple[int, int], array[int]] = {}
         self._gauge()
@@ -98,15 +98,15 @@ class Engine:
             if isinstance(answer, Appended):
                 self._metrics.samples.inc(answer.samples)
                 self._metrics.duplicates.inc(answer.duplicates)
-        if not self._head_samples:
+        if not self.head_samples:
             self._head_since_s = self._clock()
-        self._head_samples += len(batch.ids)
+        self.head_samples += len(batch.ids)
         return answers
 
     def maintain(self) -> None:
         """Pack what is due and drop what is too old or too much; cheap where there is nothing to do."""
-        if self._head_samples >= self._max_head_samples or (
-            self._head_samples and self._clock() - self._head_since_s >= BLOCK_S
+        if self.head_samples >= self._max_head_samples or (
+            self.head_samples and self._clock() - self._head_since_s >= BLOCK_S
         ):
             self.seal()
         now_ms = self._clock() * 1000
@@ -140,7 +140,7 @@ class Engine:
                 series.seal()
             self.blocks.append(block)
         self._next_block += 1
-        self._head_samples = 0
+        self.head_samples = 0
 
     def _take(self, request: bytes, batch: _Batch) -> Appended | PermanentError:
         created: dict[bytes, SeriesHead] = {}
@@ -226,7 +226,8 @@ class Engine:
 
     def _gauge(self) -> None:
         self._metrics.series.set(len(self.index.by_id))
-        self._metrics.stored_bytes.set(self._file.live_bytes())
+        self.stored_bytes = self._file.live_bytes()
+        self._metrics.stored_bytes.set(self.stored_bytes)
 
 
 def _insert_batch(connection: sqlite3.Connection, batch: _Batch) -> None:

@@ -16,6 +16,42 @@ from pipeline.wire.remote_write import STALE_NAN_BITS
 LOOKBACK_MS: Final = 300_000
 
 
+_NICE_S: Final = (
+    1,
+    2,
+    5,
+    10,
+    15,
+    20,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1200,
+    1800,
+    3600,
+    7200,
+    14_400,
+    21_600,
+    43_200,
+    86_400,
+)
+
+
+def typical_step_ms(columns: Sequence[Sequence[int]]) -> int:
+    """Return how far apart samples usually are: the median over the newest of each series; 15 s where none has two."""
+    apart = sorted(after - before for times in columns for before, after in pairwise(times[-20:]))
+    return apart[len(apart) // 2] if apart else 15_000
+
+
+def nice_step_ms(least_ms: int) -> int:
+    """Return the smallest step people use that is not (noticeably) below `least_ms`."""
+    # Scrapes jitter by some milliseconds: 15.003 s is 15 s.
+    return next((nice * 1000 for nice in _NICE_S if nice * 1000 >= least_ms * 0.95), _NICE_S[-1] * 1000)
+
+
 def stale_marks(values: "array[float]") -> list[bool]:
     """Return for each value whether it is the marker that ends a series."""
     return [bits == STALE_NAN_BITS for bits in array("Q", values.tobytes())]

@@ -25,9 +25,9 @@ from pipeline.store.index import SeriesHead
 from pipeline.store.reader import Reader
 from pipeline.store.requests import Metadata
 from pipeline.store.selector import Matcher
-from pipeline.store.steps import LOOKBACK_MS, at_steps, rates_at_steps
+from pipeline.store.steps import LOOKBACK_MS, at_steps, nice_step_ms, rates_at_steps, typical_step_ms
 from pipeline.telemetry import StoreMetrics
-from pipeline.wire.remote_write import Labels
+from pipeline.wire.remote_write import Labels, encode_labels
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,26 @@ class Latest:
     value: float
 
 
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Series at evenly spaced times."""
+
+    step_ms: int
+    steps: Sequence[int]
+    series: list[Points]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How much the store holds; `earliest_ms` is the oldest timestamp in its blocks, None while there is none."""
+
+    series: int
+    samples: int
+    stored_bytes: int
+    earliest_ms: int | None
+
+
+_LEAD_MS: Final = 600_000
 Waiting = tuple[bytes, "asyncio.Future[Appended]"]
 
 
@@ -218,6 +238,64 @@ class Store:
             return out
 
         return steps, await self._read(work)
+
+    async def chart(self, ids: Sequence[int], start_ms: int, end_ms: int, *, max_points: int, rate: bool) -> "Chart":
+        """Return series as a chart shows them: at steps no finer than their samples, with gaps where they have none.
+
+        Steps stand on multiples of their width, so that a chart that moves on keeps its points. A gap begins where four
+        samples in a row are missing, or where a staleness marker ends the series.
+        """
+        if end_ms < start_ms:
+            raise PermanentError("a chart cannot end before it starts")
+
+        def work() -> Chart:
+            with self._engine.lock:
+                chosen = self._choose(ids)
+            # The newest samples before the start count too: a line does not begin with a gap.
+            found = list(self._reader.samples(chosen, start_ms - _LEAD_MS, end_ms)) if chosen else []
+            apart_ms = typical_step_ms([times for _, times, _ in found])
+            step_ms = nice_step_ms(max(apart_ms, (end_ms - start_ms) // max(max_points, 1)))
+            steps = range(-(-start_ms // step_ms) * step_ms, end_ms + 1, step_ms)
+            reach_ms = max(4 * apart_ms, step_ms) + 1
+            points = [
+                Points(
+                    series.id,
+                    series.labels,
+                    rates_at_steps(times, values, steps, reach_ms)
+                    if rate
+                    else at_steps(times, values, steps, reach_ms),
+                )
+                for series, times, values in found
+            ]
+            return Chart(step_ms, steps, points)
+
+        return await self._read(work)
+
+    async def find(self, labels: Labels) -> int | None:
+        """Return the id of the series that has exactly these labels (sorted by name)."""
+        key = encode_labels(labels)
+
+        def work() -> int | None:
+            with self._engine.lock:
+                series = self._engine.index.by_key.get(key)
+            return series.id if series is not None else None
+
+        return await self._read(work)
+
+    async def summary(self) -> "Summary":
+        """Return how much there is."""
+
+        def work() -> Summary:
+            with self._engine.lock:
+                blocks = list(self._engine.blocks)
+                series = len(self._engine.index.by_id)
+                waiting = self._engine.head_samples
+            samples = waiting + sum(block.samples for block in blocks)
+            return Summary(
+                series, samples, self._engine.stored_bytes, min((b.earliest_ms for b in blocks), default=None)
+            )
+
+        return await self._read(work)
 
     async def latest(
         self, select: Sequence[Matcher] | Sequence[int], *, lookback_ms: int = LOOKBACK_MS
