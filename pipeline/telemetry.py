@@ -37,10 +37,46 @@ class LogMetrics:
 
 
 class AgentMetrics:
-    """What the agent tells."""
+    """What the agent's buffer and its sending tell."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+        self.buffered_samples = Counter(
+            "pronoia_agent_buffered_samples_total", "Samples written to the disk buffer.", registry=registry
+        )
+        self.buffered_bytes = Gauge(
+            "pronoia_agent_buffer_bytes",
+            "Bytes that the disk buffer holds, its write-ahead log included.",
+            registry=registry,
+        )
+        self.evicted = Counter(
+            "pronoia_agent_evicted_samples_total",
+            "Samples that had to leave a full or too old buffer unsent: lost, and a gap record says so downstream.",
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "pronoia_agent_dropped_samples_total",
+            "Samples that found no room in the buffer although all that may go had gone: lost.",
+            registry=registry,
+        )
+        by_destination = ["destination"]
+        self.refused = Counter(
+            "pronoia_agent_refused_samples_total",
+            "Samples that a destination refused for good: lost.",
+            by_destination,
+            registry=registry,
+        )
+        self.sent_bytes = Counter(
+            "pronoia_agent_sent_bytes_total", "Payload bytes sent, repeats included.", by_destination, registry=registry
+        )
+        self.pending_batches = Gauge(
+            "pronoia_agent_pending_batches", "Batches not yet acknowledged.", by_destination, registry=registry
+        )
+        self.connected = Gauge(
+            "pronoia_agent_destination_up",
+            "Whether the last exchange with the destination went well.",
+            by_destination,
+            registry=registry,
+        )
 
 
 class DiscoveryMetrics:
@@ -66,7 +102,49 @@ class GatewayMetrics:
     """What the gateway tells."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+        self.received = Counter(
+            "pronoia_gateway_received_items_total", "Items that the log has taken.", ["cluster"], registry=registry
+        )
+        self.received_bytes = Counter(
+            "pronoia_gateway_received_bytes_total",
+            "Payload bytes that the log has taken, compressed.",
+            ["cluster"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            "pronoia_gateway_refused_items_total",
+            "Items that were refused for good: another cluster's label, or labels that no store keeps.",
+            ["cluster", "reason"],
+            registry=registry,
+        )
+        self.requests = Counter(
+            "pronoia_gateway_requests_total",
+            "Requests, and batches of streams, by what became of them.",
+            ["protocol", "outcome"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "pronoia_gateway_request_seconds",
+            "From the whole request (or batch) to its answer.",
+            ["protocol"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.in_flight_bytes = Gauge(
+            "pronoia_gateway_in_flight_bytes", "Bytes reserved for what is not in the log yet.", registry=registry
+        )
+        self.streams = Gauge("pronoia_gateway_streams", "Open push streams.", registry=registry)
+        self.epochs = Counter(
+            "pronoia_gateway_foreign_epochs_total",
+            "Epochs begun for foreign senders: one at first sight, one more after each append that failed.",
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "pronoia_gateway_reloads_total",
+            "Configurations, tokens or certificates that were read again.",
+            ["outcome"],
+            registry=registry,
+        )
 
 
 class IngesterMetrics:
@@ -187,3 +265,10 @@ class StoreMetrics:
             "Bytes that the embedded store holds on disk, its write-ahead log included.",
             registry=registry,
         )
+
+
+class ConsoleMetrics:
+    """What the console tells."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter("pronoia_console_requests_total", "Requests answered.", ["status"], registry=registry)
