@@ -139,6 +139,8 @@ def _mistake(document: Document, at: Key, error: dict[str, Any]) -> Mistake:
         return document.mistake(key, "unknown key")
     if error["type"] == "missing":
         return document.mistake(key, "is required")
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        return document.mistake(key, f"must be {error['ctx']['expected']}, not '{error['input']}'")
     return document.mistake(key, str(error["msg"]).removeprefix("Value error, "))
 
 
@@ -149,6 +151,7 @@ def _note_lines(node: yaml.Node, at: Key, file: str, lines: dict[Key, int], mist
             key = (*at, str(name.value))
             if key in lines and name.value != "<<":
                 mistakes.append(Mistake(file, name.start_mark.line + 1, show_key(key), "stands twice"))
+                continue
             lines[key] = name.start_mark.line + 1
             _note_lines(child, key, file, lines, mistakes)
     elif isinstance(node, yaml.SequenceNode):

@@ -1,0 +1,1 @@
+"""Cases of other systems' test suites, kept outside the project as data."""

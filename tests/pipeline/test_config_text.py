@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import ConfigError, FilePath, Section, format_duration, parse, parse_duration_s, validate
+
+
+class Labels(Section):
+    labels: dict[str, str]
+    count: int = 0
+    on: bool = False
+
+
+def test_scalars_can_stay_the_text_of_the_file() -> None:
+    text = "labels: {version: 1.10, day: 2024-01-02, port: 0x10, yes: on}\ncount: 12\non: true"
+    read = validate(parse(text, "f.yml", text_scalars=True), Labels)
+    assert read.labels == {"version": "1.10", "day": "2024-01-02", "port": "0x10", "yes": "on"}
+    assert (read.count, read.on) == (12, True)
+
+
+def test_a_relative_path_is_looked_for_beside_the_file() -> None:
+    class Files(Section):
+        near: FilePath
+        far: FilePath
+
+    files = validate(parse("near: a/b\nfar: /c", "/etc/p/f.yml"), Files)
+    assert files == Files(near=Path("/etc/p/a/b"), far=Path("/c"))
+
+
+def test_a_key_that_stands_twice_is_named_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("a: {b: 1}\na: {b: 2}\n", "f.yml")
+    assert str(caught.value) == "f.yml:2: a: stands twice"
+
+
+@pytest.mark.parametrize(
+    "text", ["0s", "1ms", "15s", "1m", "1m30s", "1h", "1d", "8d", "2w", "1y", "5w", "400d", "1h1s500ms"]
+)
+def test_durations_are_written_as_prometheus_writes_them(text: str) -> None:
+    assert format_duration(parse_duration_s(text)) == text
