@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 WINDOW_BATCHES: Final = 16
-"""Batches of a lane that may be unacknowledged at once; the buffer keeps as many safe from eviction."""
+"""How far beyond what is acknowledged a lane is sent; the buffer never evicts within."""
 
 
 @dataclass(slots=True)
@@ -58,11 +58,19 @@ class Lanes:
         numbers = list(self.lanes)
         self._turn = (self._turn + 1) % max(len(numbers), 1)
         for number in numbers[self._turn :] + numbers[: self._turn]:
-            if self.in_flight_bytes >= self.max_in_flight_bytes:
-                return
             lane = self.lanes[number]
-            if lane.sent < ends[number] and lane.not_before_s <= now_s and len(lane.in_flight) < WINDOW_BATCHES:
+            if lane.sent < ends[number] and lane.not_before_s <= now_s and self.may_send(number, lane.sent):
                 yield number
+
+    def may_send(self, number: int, sequence: int) -> bool:
+        """Return whether a batch may go now: it is the lane's next, within the window and the bytes in flight.
+
+        The window is counted in sequences, not in batches: behind a gap record on its way nothing else goes. So
+        whatever is on its way begins within the window, and what lies beyond it may be evicted.
+        """
+        lane = self.lanes[number]
+        next_ = sequence == lane.sent < lane.acknowledged + WINDOW_BATCHES
+        return next_ and self.in_flight_bytes < self.max_in_flight_bytes
 
     def wait_s(self, now_s: float) -> float | None:
         """Return the seconds until the first lane that was told to wait may go on, or None when none waits."""

@@ -1,0 +1,156 @@
+"""Pushes the buffer to a gateway: streams batches lane by lane, takes acknowledgements, and never gives up.
+
+How batches travel is the transport's matter (`grpc`, `http`); what may be sent and what an answer means is `lanes`'.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from agent.buffer import Buffer
+from agent.push.lanes import Lanes
+from pipeline.delivery import Backoff
+from pipeline.errors import TransientError
+from pipeline.log.interface import Record
+from pipeline.telemetry import AgentMetrics
+from pipeline.wire.envelope import from_headers
+from pipeline.wire.push_pb2 import Ack, Batch, Header
+
+logger = logging.getLogger(__name__)
+
+GATEWAY: Final = "gateway"
+"""The destination's name in the buffer and in metrics."""
+READ_BYTES: Final = 2 * 2**20
+MAX_IN_FLIGHT_BYTES: Final = 16 * 2**20
+
+
+class Session(Protocol):
+    """One connection to a gateway."""
+
+    async def send(self, batch: Batch) -> None:
+        """Put a batch on its way; raises TransientError where the connection is gone."""
+
+    async def flush(self) -> None:
+        """Nothing more is to be sent just now: let go of what was held back."""
+
+    def acks(self) -> AsyncIterator[Ack]:
+        """Yield answers until the gateway ends the session in good order; raises TransientError where it breaks."""
+
+
+class Transport(Protocol):
+    """A way to reach a gateway."""
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """Connect; raises TransientError where that fails, with the delay that the gateway asked for if it did."""
+
+
+@dataclass(slots=True)
+class GatewayPush:
+    """Keeps one session open and everything flowing. `run` ends only when it is cancelled."""
+
+    buffer: Buffer
+    transport: Transport
+    metrics: AgentMetrics
+    backoff: Backoff = field(default_factory=Backoff)
+    clock: Callable[[], float] = lambda: asyncio.get_running_loop().time()
+    _lanes: Lanes = field(init=False)
+    _trouble: str | None = None
+
+    def __post_init__(self) -> None:
+        self._lanes = Lanes(self.buffer.acknowledged(GATEWAY), max_in_flight_bytes=MAX_IN_FLIGHT_BYTES)
+
+    def trouble(self) -> str | None:
+        """Return why batches do not get through just now, or None."""
+        return self._trouble
+
+    async def run(self) -> None:
+        """Push until cancelled."""
+        while True:
+            try:
+                async with self.transport.session() as session:
+                    await self._exchange(session)
+            except TransientError as error:
+                self._failed(error)
+                await asyncio.sleep(self.backoff.next_s(error.retry_after_s))
+            finally:
+                self._lanes.broken()
+
+    def _failed(self, error: TransientError) -> None:
+        if self._trouble is None:
+            logger.warning("the gateway does not take batches: %s; they wait on disk", error)
+        self._trouble = str(error)
+        self.metrics.connected.labels(GATEWAY).set(0)
+
+    async def _exchange(self, session: Session) -> None:
+        """Send and take answers until the session ends; raises TransientError when it breaks."""
+        sending = asyncio.create_task(self._send(session), name="push-send")
+        answers = asyncio.create_task(self._answers(session), name="push-answers")
+        try:
+            done, _ = await asyncio.wait({sending, answers}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (sending, answers):
+                task.cancel()
+            await asyncio.gather(sending, answers, return_exceptions=True)
+
+    async def _send(self, session: Session) -> None:
+        changed = self.buffer.changed(GATEWAY)
+        while True:
+            changed.clear()
+            sent = False
+            for number in self._lanes.sendable(self.buffer.ends(), self.clock()):
+                for record in await self.buffer.read(number, self._lanes.lanes[number].sent, max_bytes=READ_BYTES):
+                    if not self._lanes.may_send(number, record.offset):
+                        break
+                    await self._send_one(session, number, record)
+                    sent = True
+            await session.flush()
+            if not sent:
+                await self._wait(changed)
+
+    async def _send_one(self, session: Session, number: int, record: Record) -> None:
+        gap_to = from_headers(record.headers).gap_to
+        behind = (record.offset if gap_to is None else gap_to) + 1
+        # Noted before it is sent: an answer may come before `send` returns.
+        self._lanes.sending(number, record.offset, behind, len(record.payload))
+        headers = [Header(name=name, value=value) for name, value in record.headers]
+        await session.send(Batch(headers=headers, payload=record.payload))
+        self.metrics.sent_bytes.labels(GATEWAY).inc(len(record.payload))
+
+    async def _wait(self, changed: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(self._lanes.wait_s(self.clock())):
+                await changed.wait()
+        except TimeoutError:
+            return
+
+    async def _answers(self, session: Session) -> None:
+        async for ack in session.acks():
+            self._take(ack)
+            self.buffer.changed(GATEWAY).set()
+
+    def _take(self, ack: Ack) -> None:
+        if ack.status == Ack.RETRY:
+            self._trouble = ack.reason
+            self._lanes.postponed(ack.lane, ack.sequence, self.clock() + ack.retry_after_ms / 1000)
+            return
+        if ack.status == Ack.REFUSED:
+            self.metrics.refused.labels(GATEWAY).inc(ack.refused_items)
+            logger.error("the gateway refused a batch, it is lost: %s", ack.reason, extra=_place(ack))
+        elif ack.refused_items:
+            self.metrics.refused.labels(GATEWAY).inc(ack.refused_items)
+            logger.error("the gateway refused %d samples: %s", ack.refused_items, ack.reason, extra=_place(ack))
+        self.buffer.acknowledge(GATEWAY, ack.lane, self._lanes.accepted(ack.lane, ack.sequence))
+        if self._trouble is not None:
+            logger.info("the gateway takes batches again")
+            self._trouble = None
+        self.backoff.reset()
+        self.metrics.connected.labels(GATEWAY).set(1)
+
+
+def _place(ack: Ack) -> dict[str, object]:
+    return {"signal": ack.signal, "lane": ack.lane, "sequence": ack.sequence}

@@ -1,0 +1,114 @@
+"""Sends the buffer straight to a remote-write receiver, for set-ups that need no gateway.
+
+Each lane is delivered by itself, in order; consecutive batches are joined as bytes. What the receiver refuses for good
+is counted and logged in its own words: an agent has no dead letters.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.buffer import Buffer
+from agent.push.lanes import WINDOW_BATCHES
+from pipeline.delivery import Rejected
+from pipeline.log.interface import Record
+from pipeline.send.bisect import Piece
+from pipeline.send.remote_write import RemoteWrite
+from pipeline.telemetry import AgentMetrics
+from pipeline.wire.envelope import from_headers
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES: Final = 2 * 2**20
+MAX_SAMPLES: Final = 10_000
+"""Samples that are joined into one request; a larger batch goes by itself."""
+
+
+@dataclass(slots=True)
+class RemoteWritePush:
+    """Delivers every lane to one receiver; `name` is the destination's name in the buffer."""
+
+    name: str
+    buffer: Buffer
+    client: RemoteWrite
+    metrics: AgentMetrics
+    max_samples: int = MAX_SAMPLES
+    _more: dict[int, asyncio.Event] = field(default_factory=dict)
+    _sending: int = 0
+
+    def trouble(self) -> str | None:
+        """Return None: a receiver that is down shows in what waits, and in the client's own words in the log."""
+        return None
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        await self.client.start()
+        starts = self.buffer.acknowledged(self.name)
+        self._more = {lane: asyncio.Event() for lane in starts}
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._wake(), name=f"{self.name}-wake")
+                for lane, start in starts.items():
+                    tasks.create_task(self._deliver(lane, start), name=f"{self.name}-lane-{lane}")
+        finally:
+            await self.client.close()
+
+    async def _wake(self) -> None:
+        changed = self.buffer.changed(self.name)
+        while True:
+            await changed.wait()
+            changed.clear()
+            for event in self._more.values():
+                event.set()
+
+    async def _deliver(self, lane: int, sequence: int) -> None:
+        # What was sent before a crash and not settled: for these batches a refusal as duplicate is success.
+        doubt_end = sequence + WINDOW_BATCHES
+        while True:
+            self._more[lane].clear()
+            records = await self.buffer.read(lane, sequence, max_bytes=READ_BYTES)
+            # Beyond the window batches may be evicted; what is read here is sent at once, so it must lie within.
+            within = [record for record in records if record.offset < sequence + WINDOW_BATCHES]
+            if not within:
+                await self._more[lane].wait()
+                continue
+            for group in joined(within, self.max_samples):
+                pieces = [piece for record in group if (piece := _piece(record, doubt_end)) is not None]
+                if pieces:
+                    await self.client.deliver(pieces, self._refuse)
+                    self.metrics.sent_bytes.labels(self.name).inc(sum(len(piece.payload) for piece in pieces))
+                sequence = _behind(group[-1])
+                self.buffer.acknowledge(self.name, lane, sequence)
+                self.metrics.connected.labels(self.name).set(1)
+
+    async def _refuse(self, piece: Piece, refusal: Rejected) -> None:
+        self.metrics.refused.labels(self.name).inc(piece.items)
+        logger.error("%s refused %d samples, they are lost: %s", self.name, piece.items, refusal.reason)
+
+
+def joined(records: Sequence[Record], max_samples: int) -> list[list[Record]]:
+    """Group consecutive records so that no group has more than `max_samples`, unless one record has."""
+    groups: list[list[Record]] = []
+    room = 0
+    for record in records:
+        items = from_headers(record.headers).items
+        if not groups or items > room:
+            groups.append([])
+            room = max_samples
+        groups[-1].append(record)
+        room -= items
+    return groups
+
+
+def _piece(record: Record, doubt_end: int) -> Piece | None:
+    envelope = from_headers(record.headers)
+    if envelope.gap_to is not None:
+        return None  # counted and logged when it was evicted
+    return Piece(record.payload, envelope.items, in_doubt=record.offset < doubt_end)
+
+
+def _behind(record: Record) -> int:
+    gap_to = from_headers(record.headers).gap_to
+    return (record.offset if gap_to is None else gap_to) + 1
