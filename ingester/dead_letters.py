@@ -1,7 +1,7 @@
 """Dead letters: what a store refused for good, or what is no record of ours, kept with the reason and its way back.
 
-Topic `<prefix>dead-letters`, one partition. Payload: what was refused, in the signal's own encoding (for a poison record
-the whole payload). Headers: those of the record it is from, and `dead-…` beside them.
+Topic `<prefix>dead-letters`, one partition. Payload: what was refused, in the signal's own encoding (for a poison
+record the whole payload). Headers: those of the record it is from, and `dead-…` beside them.
 """
 
 import asyncio

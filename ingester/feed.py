@@ -8,7 +8,7 @@ A stream has one request in flight, so that order holds within a cluster and ten
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from crc32c import crc32c
@@ -17,7 +17,7 @@ from ingester.config import SinkConfig
 from ingester.dead_letters import DeadLetters
 from ingester.ledger import Counts
 from ingester.progress import Progress
-from ingester.settle import Settled, Verdict
+from ingester.settle import LaneKey, Verdict
 from ingester.sinks import Sink
 from pipeline.delivery import Backoff, Delivered, Outcome, Rejected, Retry
 from pipeline.errors import TransientError
@@ -31,6 +31,7 @@ from pipeline.wire.errors import MalformedError
 logger = logging.getLogger(__name__)
 
 _MAX_OPEN_ENTRIES = 20_000
+_LATE_MS = 60_000
 _MAX_REQUEST_RAW_BYTES = 16 * 2**20  # half of what Prometheus takes in one request, decompressed
 StreamKey = tuple[str, str]
 
@@ -45,6 +46,8 @@ class Context:
     metrics: IngesterMetrics
     clock: Callable[[], float]
     commit: Callable[[Partition, int], Awaitable[None]]
+    write: Callable[[Partition, Progress], Awaitable[None]]
+    """Writes progress down, durably."""
     room: Callable[[Partition], None]
     """Called when a feed that was full has room again."""
 
@@ -62,7 +65,12 @@ class Entry:
     tenant: str = ""
     verdict: Verdict | None = None
     counts: Counts = field(default_factory=Counts)
+    earliest_ms: int = 0
+    latest_ms: int = 0
     doubt: bool = False
+    counted: bool = False
+    """Its items count towards the window."""
+    sent: bool = False
     poison: str = ""
     done: bool = False
 
@@ -106,7 +114,10 @@ class Feed:
         self._committing: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._stopping = False
-        self._doubt = _Doubt(0 if progress.clean else max(context.config.window, progress.window))
+        self._doubt = Doubt(
+            0 if progress.clean else max(context.config.window, progress.window), per_stream=progress.parked
+        )
+        self._ahead = list(progress.ahead)
         self._was_full = False
 
     # What the consumer's task calls.
@@ -161,6 +172,7 @@ class Feed:
                 if not self._stopping:
                     self._admit(tasks)
                     self._dispatch(tasks)
+                self._park(tasks)
                 self._commit(tasks)
                 if self._stopping and not self._in_flight and self._committing is None:
                     return
@@ -190,11 +202,14 @@ class Feed:
             if entry is None:
                 return
             self._head = entry
-            if entry.items and self._open_items and self._open_items + entry.items >= self._context.config.window:
+            if entry.items and not self._within_window(entry.items):
                 return
             self._queue.popleft()
             self._head = None
             self._take(entry, tasks)
+
+    def _within_window(self, items: int) -> bool:
+        return self._open_items == 0 or self._open_items + items < self._context.config.window
 
     def _take(self, entry: Entry, tasks: asyncio.TaskGroup) -> None:
         if entry.verdict is not None:
@@ -204,7 +219,8 @@ class Feed:
             self._start(tasks, self._bury(entry), f"bury {self.at} {entry.offset}")
         elif entry.items:
             self._open_items += entry.items
-            entry.doubt = self._doubt.covers(entry.items)
+            entry.counted = True
+            entry.doubt = self._doubt.covers((entry.cluster, entry.tenant), entry.items)
             stream = self._streams.get((entry.cluster, entry.tenant))
             if stream is None:
                 stream = self._streams[entry.cluster, entry.tenant] = Stream(entry.cluster, entry.tenant)
@@ -223,7 +239,8 @@ class Feed:
             logger.error("partition stands still", extra={"partition": self.at, "reason": self.stuck})
             return None
         except MalformedError as error:
-            entry.poison = str(error)
+            if self._settled_ahead(record.offset) is None:
+                entry.poison = str(error)
             return entry
         clusters = self._context.config.clusters
         if clusters is not None and envelope.cluster not in clusters:
@@ -232,7 +249,11 @@ class Feed:
         entry.tenant = self._context.config.tenant_of(envelope.cluster, envelope.tenant)
         entry.verdict = self._live.judge(envelope, record.append_time_ms)
         entry.counts = counts_of(envelope, entry.verdict)
+        entry.earliest_ms, entry.latest_ms = envelope.earliest_ms, envelope.latest_ms
         if not entry.verdict.fresh:
+            return entry
+        if (rejected := self._settled_ahead(entry.offset)) is not None:
+            entry.counts.rejected = rejected
             return entry
         if crc32c(record.payload) != envelope.crc32c:
             entry.poison = "the payload is not what its checksum says"
@@ -240,6 +261,14 @@ class Feed:
         else:
             entry.items, entry.raw_bytes = max(1, envelope.items), envelope.raw_bytes
         return entry
+
+    def _settled_ahead(self, offset: int) -> int | None:
+        """Return the items rejected of a record that the last owner settled ahead of its commit; None for others."""
+        while self._ahead and self._ahead[0][1] <= offset:
+            del self._ahead[0]
+        if self._ahead and self._ahead[0][0] <= offset:
+            return self._ahead[0][2]
+        return None
 
     def _replay(self, record: Record) -> None:
         """Count a record that the last owner settled after it last wrote its progress down."""
@@ -270,6 +299,10 @@ class Feed:
         for stream in self._streams.values():
             if stream.task is None and stream.waiting and (not hold or stream.items >= config.request_items):
                 entries = _next_request(stream, config.request_items)
+                for entry in entries:
+                    # What was parked counts again, now that it is sent.
+                    self._open_items += 0 if entry.counted else entry.items
+                    entry.counted = entry.sent = True
                 stream.task = self._start(tasks, self._deliver(stream, entries), f"deliver {self.at} {stream.cluster}")
 
     def _start(self, tasks: asyncio.TaskGroup, work: "asyncio._CoroutineLike[None]", name: str) -> asyncio.Task[None]:
@@ -354,6 +387,42 @@ class Feed:
 
     # Settling.
 
+    def _park(self, tasks: asyncio.TaskGroup) -> None:
+        """Let others go on where a tenant in trouble holds the commit back and the window is full.
+
+        What they have settled is written down as `ahead`, and does not count towards the window any more; neither does
+        what waits for the tenant in trouble, since none of it is sent. The bound in bytes still holds.
+        """
+        if self._committing is not None or self._head is None or not self._open or self._open[0].done:
+            return
+        head = self._open[0]
+        stream = self._streams.get((head.cluster, head.tenant))
+        if stream is None or stream.trouble is None:
+            return
+        waiting = [e for s in self._streams.values() if s.trouble is not None for e in s.waiting if e.counted]
+        settled = [entry for entry in self._open if entry.done and entry.counted]
+        if waiting or settled:
+            self._committing = tasks.create_task(self._write_ahead(waiting + settled), name=f"park {self.at}")
+
+    async def _write_ahead(self, entries: list[Entry]) -> None:
+        progress, backoff = self._progress, Backoff()
+        progress.ahead, progress.parked = _ranges(self._open), True
+        while not self._stopping:
+            try:
+                await self._context.write(self.at, progress)
+            except TransientError as error:
+                logger.warning("settled state not written", extra={"partition": self.at, "reason": str(error)})
+                await asyncio.sleep(backoff.next_s(error.retry_after_s))
+                continue
+            for entry in entries:
+                # What began to be sent meanwhile counts.
+                if entry.counted and (entry.done or not entry.sent):
+                    entry.counted = False
+                    self._open_items -= entry.items
+            break
+        self._committing = None
+        self._wake.set()
+
     def _commit(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to commit what is done without a gap, if no commit is under way."""
         if self._committing is not None or not self._open or not self._open[0].done:
@@ -385,13 +454,15 @@ class Feed:
         progress = self._progress
         for entry in done:
             self._open.popleft()
-            if entry.items:
+            if entry.counted:
                 self._open_items -= entry.items
             if entry.verdict is not None:
                 progress.settled.apply(entry.verdict)
                 self._count(entry)
         self.committed = progress.offset = target
         progress.head_ms = done[-1].append_ms
+        progress.ahead = [span for span in progress.ahead if span[1] > target]
+        progress.parked = progress.parked and any(entry.items and not entry.counted for entry in self._open)
         self.dirty = True
         self._committing = None
         self._wake.set()
@@ -416,18 +487,25 @@ class Feed:
 
 
 @dataclass(slots=True)
-class _Doubt:
-    """The records that may have been sent before: those that the window let pass beyond the committed offset."""
+class Doubt:
+    """The records that may have been sent before: those that the window let pass beyond the committed offset.
+
+    Where a tenant was in trouble others were sent beyond it: then each stream has a window of its own.
+    """
 
     window: int
-    items: int = 0
+    per_stream: bool = False
+    items: dict[StreamKey, int] = field(default_factory=dict)
 
-    def covers(self, items: int) -> bool:
-        if self.window and (self.items == 0 or self.items + items < self.window):
-            self.items += items
-            return True
-        self.window = 0
-        return False
+    def covers(self, stream: StreamKey, items: int) -> bool:
+        """Tell whether the next record, of that many items, is in doubt."""
+        key = stream if self.per_stream else ("", "")
+        before = self.items.get(key, 0)
+        if before >= self.window or (before and before + items >= self.window):
+            self.items[key] = self.window
+            return False
+        self.items[key] = before + items
+        return True
 
 
 def counts_of(envelope: Envelope, verdict: Verdict) -> Counts:
@@ -443,12 +521,40 @@ def counts_of(envelope: Envelope, verdict: Verdict) -> Counts:
 def _next_request(stream: Stream, max_items: int) -> list[Entry]:
     """Take the records of the next request: at least one, in order."""
     entries: list[Entry] = []
-    items = raw_bytes = 0
+    items = raw_bytes = latest_ms = 0
+    latest_key: LaneKey | None = None
     while stream.waiting:
         entry = stream.waiting[0]
         items, raw_bytes = items + entry.items, raw_bytes + entry.raw_bytes
-        if entries and (items > max_items or raw_bytes > _MAX_REQUEST_RAW_BYTES):
+        verdict = entry.verdict
+        assert verdict is not None
+        if entries and (
+            items > max_items
+            or raw_bytes > _MAX_REQUEST_RAW_BYTES
+            # What comes late begins a request: behind newer samples in the same one, Prometheus without an out-of-order
+            # window says 204 and drops it.
+            or verdict.missing_records < 0
+            or (verdict.key != latest_key and 0 < entry.earliest_ms < latest_ms - _LATE_MS)
+        ):
             break
+        if entry.latest_ms >= latest_ms:
+            latest_ms, latest_key = entry.latest_ms, verdict.key
         entries.append(stream.waiting.popleft())
         stream.items -= entry.items
     return entries
+
+
+def _ranges(entries: Iterable[Entry]) -> list[tuple[int, int, int]]:
+    """Return what is done as ranges of offsets; a record of which something was rejected is one of its own."""
+    out: list[tuple[int, int, int]] = []
+    joinable = False
+    for entry in entries:
+        rejected = entry.counts.rejected
+        if not entry.done:
+            joinable = False
+        elif joinable and not rejected:
+            out[-1] = (out[-1][0], entry.offset + 1, 0)
+        else:
+            out.append((entry.offset, entry.offset + 1, rejected))
+            joinable = not rejected
+    return out

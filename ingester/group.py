@@ -225,7 +225,7 @@ class Group:
         progress = running.feed.progress()
         progress.clean = clean
         try:
-            await self._write(at, progress)
+            await self.write(at, progress)
         except TransientError as error:
             logger.warning("settled state not written", extra={"partition": at, "reason": str(error)})
 
@@ -254,9 +254,10 @@ class Group:
                 feed.dirty = False
                 feed.forget(int((self._clock() - self._forget_after_s) * 1000))
                 feed.progress().clean = False
-                await self._write(at, feed.progress())
+                await self.write(at, feed.progress())
 
-    async def _write(self, at: Partition, progress: Progress) -> None:
+    async def write(self, at: Partition, progress: Progress) -> None:
+        """Write a partition's progress down, durably; raises TransientError."""
         progress.written_ms = int(self._clock() * 1000)
         await self._progress.write(self.group, at, progress)
 

@@ -1,7 +1,7 @@
-"""How far a sink is in a partition, written down in a compacted topic for the partition's next owner and for status.
+"""How far a sink is in a partition: in a compacted topic, for the partition's next owner and for status.
 
-Key: `group/topic/partition`. Payload: zlib(JSON). Never ahead of the committed offset: the next owner reads forward from
-here to there, so that nothing has to be written at every commit (DESIGN decision 5).
+Key: `group/topic/partition`. Payload: zlib(JSON). Never ahead of the committed offset: the next owner reads forward
+from here to there, so that nothing has to be written at every commit (DESIGN decision 5).
 """
 
 import json
@@ -28,8 +28,10 @@ _HEADERS = (("pronoia-settled", b"1"),)
 class Progress:
     """Everything before `offset` is settled, and came to what `settled` and `ledger` say.
 
-    `clean`: the last owner let go with nothing sent beyond `offset`. `ahead` are ranges of offsets behind it that are
-    settled too, while something before them waits for a throttled tenant. `window` is what the owner kept to.
+    `clean`: the last owner let go with nothing sent beyond `offset`. `window` is what the owner kept to. `ahead` are
+    ranges of offsets (first, behind the last, items rejected) beyond `offset` that are settled too, while something
+    before them waits for a tenant in trouble; `parked` says that this is so, and that what is in doubt is to be counted
+    per tenant, since the others went on.
     """
 
     offset: int
@@ -40,7 +42,8 @@ class Progress:
     head_ms: int = 0
     written_ms: int = 0
     rates: dict[str, float] = field(default_factory=dict)
-    ahead: list[tuple[int, int]] = field(default_factory=list)
+    ahead: list[tuple[int, int, int]] = field(default_factory=list)
+    parked: bool = False
 
 
 def encode(progress: Progress) -> bytes:
@@ -54,6 +57,7 @@ def encode(progress: Progress) -> bytes:
         "written_ms": progress.written_ms,
         "rates": progress.rates,
         "ahead": progress.ahead,
+        "parked": progress.parked,
         "ledger": ledger.to_plain(progress.ledger),
         "settled": settle.to_plain(progress.settled),
     }
@@ -75,7 +79,8 @@ def decode(payload: bytes) -> Progress:
             head_ms=int(plain["head_ms"]),
             written_ms=int(plain["written_ms"]),
             rates={str(name): float(rate) for name, rate in plain["rates"].items()},
-            ahead=[(int(first), int(behind)) for first, behind in plain["ahead"]],
+            ahead=[(int(first), int(behind), int(rejected)) for first, behind, rejected in plain["ahead"]],
+            parked=bool(plain["parked"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise MalformedError(f"not a settled state: {error}") from error

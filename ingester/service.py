@@ -23,7 +23,7 @@ from pipeline.telemetry import IngesterMetrics
 
 logger = logging.getLogger(__name__)
 
-_STATUS_GOOD_FOR_S = 1.0
+_KEPT_IS_GOOD_FOR_S = 1.0
 Build = Callable[[SinkConfig], Sink]
 
 
@@ -54,7 +54,7 @@ class Ingester:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._partitions: dict[str, int] = {}
         self._progress: ProgressLog | None = None
-        self._status: tuple[float, dict[str, Any]] | None = None
+        self._kept: tuple[float, Mapping[bytes, bytes]] = (0.0, {})
 
     async def start(self) -> None:
         """Make sure of the topics, start every sink, join every group. Raises PipelineError."""
@@ -83,7 +83,7 @@ class Ingester:
         assert self._progress is not None
 
         def context(group: Group) -> Context:
-            return Context(config, sink, letters, self._metrics, self._clock, group.commit, group.room)
+            return Context(config, sink, letters, self._metrics, self._clock, group.commit, group.write, group.room)
 
         return Group(
             prefix + config.name,
@@ -140,25 +140,31 @@ class Ingester:
     async def status(self) -> dict[str, Any]:
         """Return the status of all sinks over all partitions, other processes' too. Raises TransientError."""
         now_s = self._clock()
-        if self._status is not None and 0 <= now_s - self._status[0] < _STATUS_GOOD_FOR_S:
-            return self._status[1]
-        assert self._progress is not None
-        kept = await self._log.compacted(self._progress.at)
+        kept = await self._others(now_s)
         standings: list[Standing] = []
         for name, group in self._groups.items():
             signal = self._sinks[name].signal.value
             everything = [Partition(group.topic, number) for number in range(self._partitions[group.topic])]
             others = progress_of.pick(kept, group.group, [at for at in everything if at not in group.running])
-            for running in list(group.running.values()):
-                standings.append(Standing(name, signal, running.feed.progress(), group.lag_s(running)))
+            standings += [
+                Standing(name, signal, running.feed.progress(), group.lag_s(running))
+                for running in group.running.values()
+            ]
             for at, progress in others.items():
                 _, end = await self._log.bounds(at)
                 lag_s = max(0.0, now_s - progress.head_ms / 1000) if end > progress.offset and progress.head_ms else 0.0
                 standings.append(Standing(name, signal, progress, lag_s))
         names = [(name, sink.signal.value) for name, sink in self._sinks.items()]
-        status = {"clusters": summarise(standings, names), "sinks": self._sinks_status()}
-        self._status = (now_s, status)
-        return status
+        return {"clusters": summarise(standings, names), "sinks": self._sinks_status()}
+
+    async def _others(self, now_s: float) -> Mapping[bytes, bytes]:
+        """Return what all processes have written down, at most a second ago."""
+        assert self._progress is not None
+        read_s, kept = self._kept
+        if not 0 <= now_s - read_s < _KEPT_IS_GOOD_FOR_S:
+            kept = await self._log.compacted(self._progress.at)
+            self._kept = (now_s, kept)
+        return kept
 
     def _sinks_status(self) -> list[dict[str, Any]]:
         out = []

@@ -1,7 +1,7 @@
-"""What is settled per lane: tells a record that is new from one that was appended twice, and finds what is missing.
+"""What is settled per lane: tells what is new from what was appended twice, and finds what is missing.
 
-Pure: an envelope goes in, a verdict comes out. Batches of a lane are numbered without gaps from 0 in each epoch, and say
-how many items the lane held before them, so that what is missing is known exactly (pipeline/wire/envelope.py).
+Pure: an envelope goes in, a verdict comes out. Batches of a lane are numbered without gaps from 0 in each epoch, and
+say how many items the lane held before them, so that what is missing is known exactly (pipeline/wire/envelope.py).
 """
 
 from collections import OrderedDict
@@ -80,8 +80,8 @@ class Settled:
         if not verdict.fresh or not envelope.digest or envelope.origin is not Origin.FOREIGN:
             return verdict
         digest = (envelope.cluster, envelope.digest)
-        # A foreign sender's retry after one gateway died goes to another, with the same bytes. Within one gateway's life
-        # the same bytes again are what the sender wants: it had its answer.
+        # A foreign sender's retry after one gateway died goes to another, with the same bytes. Within one gateway's
+        # life the same bytes again are what the sender wants: it had its answer.
         retried = self.digests.get(digest, envelope.epoch) != envelope.epoch
         return verdict._replace(fresh=not retried, digest=digest)
 
@@ -159,11 +159,10 @@ def _judge_gap(lane: Lane, envelope: Envelope, append_ms: int) -> Verdict:
 def _judge_late(lane: Lane, envelope: Envelope, at: Place, append_ms: int) -> Verdict:
     """A record behind the lane's place: settled before, unless it is one that was missed."""
     behind = _behind(envelope)
-    for index, hole in enumerate(lane.holes):
-        if hole.start <= at < hole.end:
-            break
-    else:
+    index = next((n for n, hole in enumerate(lane.holes) if hole.start <= at < hole.end), None)
+    if index is None:
         return Verdict(False, lane=lane._replace(seen_ms=append_ms))
+    hole = lane.holes[index]
     rest = tuple(part for part in (Hole(hole.start, at), Hole(behind, hole.end)) if part.start < part.end)
     holes = (*lane.holes[:index], *rest, *lane.holes[index + 1 :])[-_MAX_HOLES:]
     return Verdict(True, -envelope.items, -1, lane=lane._replace(holes=holes, seen_ms=append_ms))

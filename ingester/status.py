@@ -1,4 +1,4 @@
-"""What the ledger says, in the shape of `pronoia status --json`: per cluster and sink, over all partitions of all groups."""
+"""What the ledger says, in the shape of `pronoia status --json`: per cluster and sink, over all partitions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sinks: where an ingester delivers to. Each kind has the same anatomy: build (config), classify (pure), send (thin)."""
+"""Sinks: where an ingester delivers to. Each kind has the same anatomy: build (config), classify (pure), send."""
 
 from typing import Protocol
 
@@ -23,7 +23,7 @@ class Sink(Protocol):
         """Let go of everything; nothing is being sent any more."""
 
     async def send(self, payload: bytes, *, cluster: str, tenant: str) -> Outcome:
-        """Send one payload in the signal's standard encoding (metrics: snappy(prometheus.WriteRequest)) and judge the answer.
+        """Send one payload in its standard encoding (metrics: snappy(prometheus.WriteRequest)) and judge the answer.
 
         `Delivered` only when the receiver has it durably. Never raises for what a receiver or a network does: that is
         `Retry`. May be cancelled; whether the receiver has the payload then is in doubt, and it will be sent again.

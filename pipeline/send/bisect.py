@@ -1,4 +1,4 @@
-"""Splitting metrics payloads into parts that decide alone what a store takes: by record, then by series, then by sample.
+"""Splitting metrics payloads, to find what a store refuses: by record, then by series, then by sample.
 
 Payloads are snappy(prometheus.WriteRequest) and are decoded only here, after a store refused them (DESIGN decision 5).
 """
@@ -62,7 +62,7 @@ def halves(piece: Piece) -> tuple[Piece, Piece] | None:
 
 
 def sample_halves(piece: Piece) -> tuple[Piece, Piece] | None:
-    """Split a piece of one series into its earlier and its later samples, to be sent in that order; None if it has one."""
+    """Split a piece of one series into earlier and later samples, to be sent in that order; None if it has one."""
     request = snappy.decompress(piece.payload)
     labels = b""
     values: list[bytes] = []

@@ -19,8 +19,8 @@ _MAX_REASON_CHARACTERS = 1000
 _OF_THE_SINK = frozenset({401, 403, 404, 405, 406, 407, 415})
 _WAIT = frozenset({408, 421, 425, 429})
 
-# Prometheus, Cortex and Thanos: storage/interface.go ErrOutOfOrderSample, ErrDuplicateSampleForTimestamp, ErrTooOldSample,
-# ErrOutOfBounds; Mimir: the error's name in parentheses.
+# Prometheus, Cortex and Thanos: storage/interface.go ErrOutOfOrderSample, ErrDuplicateSampleForTimestamp,
+# ErrTooOldSample, ErrOutOfBounds; Mimir: the error's name in parentheses.
 _ALREADY_THERE = re.compile(
     r"out of order sample|duplicate sample for timestamp|too old sample|out of bounds"
     r"|err-mimir-sample-(?:out-of-order|duplicate-timestamp|timestamp-too-old)"

@@ -1,5 +1,5 @@
-"""From records to settled: retry while nothing is wrong with the data, split what is refused, until everything is either
-delivered or handed to `refuse` with the store's words.
+"""From records to settled: retry while nothing is wrong with the data, split what is refused, until everything is
+either delivered or handed to `refuse` with the store's words.
 
 Order is kept where it matters: records one after the other, samples of one series one after the other. Series of one
 record are independent of one another, so a refused record is halved breadth first, which finds a few bad series among

@@ -139,7 +139,7 @@ class Store:
         self.requests.append((status, len(samples), request.headers))
         if status < 300:
             self.taken += samples
-        return web.Response(status=status, text=text or None, headers=headers[0] if headers else None)  # type: ignore[arg-type]
+        return web.Response(status=status, text=text or None, headers=headers[0] if headers else None)
 
     async def config(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "success", "data": {"yaml": self.config_yaml}})
@@ -165,7 +165,7 @@ class Store:
 async def until(condition: Callable[[], bool], deadline_s: float = 20.0) -> None:
     """Wait for a condition; fails loudly at the deadline."""
     async with asyncio.timeout(deadline_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the condition may lie in another process
             await asyncio.sleep(0.01)
 
 
