@@ -1,0 +1,76 @@
+"""What a page holds, entry by entry."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from pipeline.wire.remote_write import Labels
+
+
+class MetricType(IntEnum):
+    """A family's type; the numbers are those of prometheus.MetricMetadata.MetricType."""
+
+    UNKNOWN = 0
+    COUNTER = 1
+    GAUGE = 2
+    HISTOGRAM = 3
+    GAUGEHISTOGRAM = 4
+    SUMMARY = 5
+    INFO = 6
+    STATESET = 7
+
+
+@dataclass(frozen=True, slots=True)
+class PageExemplar:
+    """An exemplar beside a sample; `value` is eight bytes, `timestamp_ms` is None where the page has none."""
+
+    labels: Labels
+    value: bytes
+    timestamp_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample.
+
+    `series` are the page's bytes up to the value: the same bytes mean the same series in the next scrape. `labels` are
+    sorted, with `__name__` and without empty values; a name may still stand twice, as Prometheus refuses that only
+    after relabelling. `value` is the double's eight bytes, little-endian.
+    """
+
+    series: bytes
+    labels: Labels
+    value: bytes
+    timestamp_ms: int | None = None
+    exemplar: PageExemplar | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """`# HELP`: what a family means."""
+
+    family: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """`# TYPE`: what kind of family it is."""
+
+    family: str
+    type: MetricType
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """`# UNIT`: what a family is measured in (OpenMetrics only)."""
+
+    family: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment or a blank line."""
+
+
+Entry = Sample | Help | Type | Unit | Comment
