@@ -256,7 +256,7 @@ class HttpAccess:
                 user = self._files.text(basic.username_file)
             if basic.password_file:
                 password = self._files.text(basic.password_file)
-            return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+            return _basic(user, password)
         if config.authorization is not None:
             part = config.authorization
             credentials = part.credentials.get_secret_value()
@@ -285,8 +285,7 @@ class HttpAccess:
         if oauth2.proxy_url:
             arguments["proxy"] = oauth2.proxy_url
         # RFC 6749, section 2.3.1: both parts are form-encoded before they become Basic credentials.
-        basic = aiohttp.BasicAuth(quote_plus(oauth2.client_id), quote_plus(secret))
-        arguments["headers"]["Authorization"] = basic.encode()
+        arguments["headers"]["Authorization"] = _basic(quote_plus(oauth2.client_id), quote_plus(secret))
         try:
             async with session.post(oauth2.token_url, data=form, **arguments) as response:
                 body = await response.json(content_type=None) if response.ok else None
@@ -300,6 +299,10 @@ class HttpAccess:
         # Without a lifetime the token is asked for again after a minute: no server has to take it longer.
         self._token_until_s = self._clock() + (float(lifetime_s) if isinstance(lifetime_s, int | float) else 70.0)
         return self._token
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 class _Files:

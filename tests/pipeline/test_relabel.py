@@ -1,9 +1,11 @@
+from collections.abc import Mapping
+
 import pytest
 
 from pipeline.relabel import RelabelConfig, as_labels, compile_rules, relabel, run
 
 
-def after(labels: dict[str, str], *rules: dict[str, object], legacy_names: bool = False) -> dict[str, str] | None:
+def after(labels: dict[str, str], *rules: Mapping[str, object], legacy_names: bool = False) -> dict[str, str] | None:
     compiled = compile_rules([RelabelConfig.model_validate(rule) for rule in rules], legacy_names)
     out = relabel(labels, compiled)
     return None if out is None else dict(out)

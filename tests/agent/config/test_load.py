@@ -199,7 +199,10 @@ def test_an_agent_needs_a_destination(tmp_path: Path) -> None:
 
 
 def test_secrets_do_not_show(tmp_path: Path) -> None:
-    text = "remote_write: [{url: 'http://x', basic_auth: {username: u, password: hush}}]\ngateway: {url: grpc://g, token: hush}"
+    text = """\
+remote_write: [{url: 'http://x', basic_auth: {username: u, password: hush}}]
+gateway: {url: grpc://g, token: hush}
+"""
     assert "hush" not in repr(loaded(tmp_path, text))
     wrong = mistakes(tmp_path, "gateway: {url: 'grpc://g', token: hush, token_file: hush2}")
     assert wrong == ["prometheus.yml:1: gateway: at most one of token & token_file must be configured"]

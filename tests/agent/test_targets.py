@@ -1,0 +1,157 @@
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import GlobalConfig, ScrapeConfig
+from agent.discovery import TargetGroup
+from agent.targets import Dropped, Job, Target, Targets, find_once
+from tests.agent.discovery.tools import bench
+
+
+def job(**keys: Any) -> ScrapeConfig:
+    return ScrapeConfig.model_validate({"job_name": "j", **keys}).inherit(GlobalConfig())
+
+
+def group(*addresses: str, **labels: str) -> TargetGroup:
+    return TargetGroup("test", tuple({"__address__": address} for address in addresses), labels)
+
+
+def the_one(config: ScrapeConfig, *groups: TargetGroup) -> Target:
+    (target,) = Job(config).targets(groups).active
+    return target
+
+
+def the_dropped(config: ScrapeConfig, *groups: TargetGroup) -> Dropped:
+    (dropped,) = Job(config).targets(groups).dropped
+    return dropped
+
+
+def test_a_target_has_the_labels_of_its_job_and_group() -> None:
+    target = the_one(job(params={"m": ["x y", "z"]}), group("a:1", env="p", __meta_x="y"))
+    assert target.labels == (("env", "p"), ("instance", "a:1"), ("job", "j"))
+    assert dict(target.discovered_labels) == {
+        "__address__": "a:1",
+        "__meta_x": "y",
+        "__metrics_path__": "/metrics",
+        "__param_m": "x y",
+        "__scheme__": "http",
+        "__scrape_interval__": "1m",
+        "__scrape_timeout__": "10s",
+        "env": "p",
+        "job": "j",
+    }
+    assert (target.url, target.interval_s, target.timeout_s) == ("http://a:1/metrics?m=x+y&m=z", 60.0, 10.0)
+
+
+def test_relabelling_decides_where_and_how_often_a_target_is_scraped() -> None:
+    rules = [
+        {"source_labels": ["__address__"], "target_label": "__param_target"},
+        {"source_labels": ["__param_target"], "target_label": "instance"},
+        {"target_label": "__address__", "replacement": "blackbox:9115"},
+        {"target_label": "__metrics_path__", "replacement": "/probe me"},
+        {"target_label": "__scheme__", "replacement": "https"},
+        {"target_label": "__scrape_interval__", "replacement": "5s"},
+        {"target_label": "__scrape_timeout__", "replacement": "1s500ms"},
+    ]
+    target = the_one(job(params={"module": ["http"]}, relabel_configs=rules), group("https://example.org/?a=b&c"))
+    assert target.url == "https://blackbox:9115/probe%20me?module=http&target=https%3A%2F%2Fexample.org%2F%3Fa%3Db%26c"
+    assert dict(target.labels)["instance"] == "https://example.org/?a=b&c"
+    assert (target.interval_s, target.timeout_s) == (5.0, 1.5)
+
+
+def test_a_target_s_own_labels_win_over_its_group_s_and_those_over_the_job_s() -> None:
+    own = TargetGroup("test", ({"__address__": "a:1", "x": "target", "job": "target"},), {"x": "group", "y": "group"})
+    assert the_one(job(), own).labels == (("instance", "a:1"), ("job", "target"), ("x", "target"), ("y", "group"))
+
+
+def test_a_dropped_target_names_the_rule_that_dropped_it() -> None:
+    rules = [{"target_label": "x", "replacement": "y"}, {"source_labels": ["x"], "regex": "y", "action": "drop"}]
+    dropped = the_dropped(job(relabel_configs=rules), group("a:1"))
+    assert (dropped.rule, dropped.reason) == (1, "relabel_configs[1]: action=drop source_labels=x regex=y")
+    assert "x" not in dict(dropped.discovered_labels)
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "reason"),
+    [
+        ("__address__", "", "no address"),
+        ("__address__", "a/b", '"a/b" is not a valid hostname'),
+        ("__scrape_interval__", "x", "error parsing scrape interval: not a valid duration string: 'x'"),
+        ("__scrape_interval__", "0s", "scrape interval cannot be 0"),
+        ("__scrape_timeout__", "0", "scrape timeout cannot be 0"),
+        ("__scrape_timeout__", "2m", 'scrape timeout cannot be greater than scrape interval ("2m" > "1m")'),
+        ("__unix_socket__", "/s", "__unix_socket__ is not supported"),
+        ("x", "\ud800", "invalid label value for 'x'"),
+    ],
+)
+def test_a_target_that_cannot_be_scraped_says_why(label: str, value: str, reason: str) -> None:
+    # With a rule, since a job without any refuses odd addresses when it is read.
+    rules = [{"target_label": label, "replacement": value, "action": "replace"}]
+    dropped = the_dropped(job(relabel_configs=rules), group("a:1"))
+    assert dropped.rule is None
+    assert dropped.reason.startswith(reason)
+
+
+def test_a_target_found_twice_counts_once() -> None:
+    targets = Job(job()).targets([group("a:1", "a:1"), group("a:1", "b:1")])
+    assert [target.url for target in targets.active] == ["http://a:1/metrics", "http://b:1/metrics"]
+
+
+def test_only_so_many_dropped_targets_are_kept_but_all_are_counted() -> None:
+    rules = [{"regex": ".*", "action": "drop"}]
+    targets = Job(job(relabel_configs=rules, keep_dropped_targets=2)).targets([group("a:1", "b:1", "c:1")])
+    assert (len(targets.dropped), targets.dropped_count) == (2, 3)
+
+
+def test_all_targets_of_a_job_beyond_its_limit_are_refused() -> None:
+    at_limit = Job(job(target_limit=2)).targets([group("a:1", "b:1")])
+    beyond = Job(job(target_limit=2)).targets([group("a:1", "b:1", "c:1")])
+    assert [target.refused for target in at_limit.active] == ["", ""]
+    assert {target.refused for target in beyond.active} == {"target_limit exceeded (number of targets: 3, limit: 2)"}
+
+
+def test_a_key_tells_targets_apart_and_stays() -> None:
+    one, two = Job(job()).targets([group("a:1", x="1"), group("a:1", x="2")]).active
+    assert one.key != two.key
+    assert one.key == the_one(job(scrape_interval="5s", scrape_timeout="1s"), group("a:1", x="1")).key
+
+
+async def test_targets_follow_what_discovery_finds(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"targets": ["a:1"]}]')
+    jobs = [
+        job(static_configs=[{"targets": ["s:1", "s:2"]}]),
+        job(job_name="k", file_sd_configs=[{"files": [str(path)]}]).model_copy(update={"job_name": "k"}),
+    ]
+    async with bench() as made, asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        targets = Targets(jobs, made.tools, settle_s=0.0)
+        running = tasks.create_task(targets.run())
+        seen: list[list[str]] = []
+
+        async def follow() -> None:
+            async for found in targets.changes():
+                urls = [target.url for target in found]
+                seen.append(urls)
+
+        following = tasks.create_task(follow())
+        while not seen or len(seen[-1]) < 3:
+            made.time.move(0.0)
+            await asyncio.sleep(0.001)
+        assert seen[-1] == ["http://s:1/metrics", "http://s:2/metrics", "http://a:1/metrics"]
+        path.write_text('[{"targets": ["a:1", "a:2"]}]')
+        while len(seen[-1]) < 4:
+            made.time.move(2.0)
+            await asyncio.sleep(0.001)
+        assert targets.by_job["k"].active[1].url == "http://a:2/metrics"
+        assert made.registry.get_sample_value("pronoia_discovery_targets", {"job": "k"}) == 2
+        running.cancel()
+        following.cancel()
+
+
+async def test_discovery_can_be_tried_once(tmp_path: Path) -> None:
+    jobs = [job(file_sd_configs=[{"files": [str(tmp_path / "none.yml")]}], static_configs=[{"targets": ["a:1"]}])]
+    async with bench() as made:
+        found = await find_once(jobs, made.tools)
+    assert [target.url for target in found["j"].active] == ["http://a:1/metrics"]
