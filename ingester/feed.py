@@ -113,7 +113,7 @@ class Feed:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._committing: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._doubt = Doubt(
             0 if progress.clean else max(context.config.window, progress.window), per_stream=progress.parked
         )
@@ -169,25 +169,26 @@ class Feed:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._wake.clear()
-                if not self._stopping:
+                if not self._stopping.is_set():
                     self._admit(tasks)
                     self._dispatch(tasks)
                 self._park(tasks)
                 self._commit(tasks)
-                if self._stopping and not self._in_flight and self._committing is None:
+                if self._stopping.is_set() and not self._in_flight and self._committing is None:
                     return
                 await self._wake.wait()
 
     async def stop(self, running: asyncio.Task[None], timeout_s: float) -> bool:
         """Send nothing more, wait for answers, commit; True when nothing sent is left without its commit."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         _, pending = await asyncio.wait([running], timeout=timeout_s)
         if pending:
             # What is in flight now is in doubt for the next owner.
             running.cancel()
             await asyncio.wait([running])
-        return not pending and not any(entry.items and entry.record is None for entry in self._open)
+        self._mark_ahead()
+        return not pending and not any(entry.sent and not entry.done for entry in self._open)
 
     def _admit(self, tasks: asyncio.TaskGroup) -> None:
         """Take records from the queue as far as the window allows."""
@@ -348,11 +349,29 @@ class Feed:
             for index, entry in enumerate(entries)
             if entry.record is not None
         ]
-        tally = await Delivery(send, refuse, backoff=Backoff()).run(pieces)
+        try:
+            tally = await Delivery(send, refuse, backoff=self._backoff(), sleep=self._rest).run(pieces)
+        except _StoppedError:
+            return
         entries[0].counts.already += tally.already
         stream.task = None
         for entry in entries:
             self._done(entry)
+
+    def _backoff(self) -> Backoff:
+        remote_write = self._context.config.remote_write
+        if remote_write is None:
+            return Backoff()
+        return Backoff(remote_write.queue_config.min_backoff, remote_write.queue_config.max_backoff)
+
+    async def _rest(self, delay_s: float) -> None:
+        """Wait before the next try; raises _StoppedError when the partition is to be let go, since nothing is in flight."""
+        try:
+            async with asyncio.timeout(delay_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+        raise _StoppedError
 
     def _note(self, stream: Stream, outcome: Outcome) -> None:
         """Remember and log what keeps a stream from going on."""
@@ -404,10 +423,16 @@ class Feed:
         if waiting or settled:
             self._committing = tasks.create_task(self._write_ahead(waiting + settled), name=f"park {self.at}")
 
+    def _mark_ahead(self) -> None:
+        if self._open:
+            beyond = self._open[-1].offset
+            self._progress.ahead = _ranges(self._open) + [span for span in self._ahead if span[0] > beyond]
+            self._progress.parked = True
+
     async def _write_ahead(self, entries: list[Entry]) -> None:
         progress, backoff = self._progress, Backoff()
-        progress.ahead, progress.parked = _ranges(self._open), True
-        while not self._stopping:
+        self._mark_ahead()
+        while not self._stopping.is_set():
             try:
                 await self._context.write(self.at, progress)
             except TransientError as error:
@@ -441,7 +466,7 @@ class Feed:
                 await self._context.commit(self.at, target)
             except TransientError as error:
                 logger.warning("commit failed", extra={"partition": self.at, "offset": target, "reason": str(error)})
-                if self._stopping:
+                if self._stopping.is_set():
                     self._committing = None
                     self._wake.set()
                     return
@@ -484,6 +509,10 @@ class Feed:
         ):
             if items:
                 counter.labels(*labels).inc(items)
+
+
+class _StoppedError(Exception):
+    """A stream in trouble was left as it is, because its partition is let go."""
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from pipeline.telemetry import IngesterMetrics
 logger = logging.getLogger(__name__)
 
 _FETCH_BYTES = 8 * 2**20
-_FETCH_TIMEOUT_S = 0.5
+_FETCH_TIMEOUT_S = 0.25
 _MIN_FEED_BYTES = 2**20
 _RATE_OVER_S = 30.0
 

@@ -26,8 +26,8 @@ class RemoteWriteSink:
         window_s = await self.client.out_of_order_window_s()
         if window_s == 0:
             logger.warning(
-                "the store has no storage.tsdb.out_of_order_time_window: samples that come late, after an outage or from"
-                " a slow agent, will be refused and go to the dead letters; set it to the agents' buffer.max_age",
+                "the store has no storage.tsdb.out_of_order_time_window: samples that come late, after an outage or"
+                " from a slow agent, will be refused and go to the dead letters; set it to the agents' buffer.max_age",
                 extra={"sink": self.name},
             )
 

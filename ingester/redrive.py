@@ -1,0 +1,188 @@
+"""Dead letters from the other side: list them, show one, send it again through its sink's own client.
+
+What was redriven is remembered in the compacted topic (key `redriven/OFFSET`): it is sent once and listed no more.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ingester.config import IngesterConfig
+from ingester.dead_letters import DEAD_LETTERS_TOPIC, DeadLetter, from_record
+from ingester.progress import SETTLED_TOPIC
+from ingester.sinks import Sink
+from pipeline.delivery import Outcome, Rejected
+from pipeline.errors import PermanentError
+from pipeline.log.interface import Log, Partition
+from pipeline.send.bisect import Piece
+from pipeline.send.deliver import Delivery
+from pipeline.wire import snappy
+from pipeline.wire.envelope import Envelope, from_headers
+from pipeline.wire.errors import MalformedError
+from pipeline.wire.remote_write import Series, decode, unpack_double
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES: Final = 8 * 2**20
+_MARK: Final = "redriven/"
+_HEADERS: Final = (("pronoia-redriven", b"1"),)
+_SHOWN_SERIES: Final = 1_000
+
+
+@dataclass(slots=True)
+class Redrive:
+    """The dead letters of one log. An id is the letter's offset."""
+
+    log: Log
+    config: IngesterConfig
+    sink_of: Callable[[str], Sink | None]
+    """The sink with a name, started; None where there is none."""
+    clock: Callable[[], float]
+
+    async def listing(self, *, limit: int = 1_000, sink: str = "") -> dict[str, Any]:
+        """Return the newest `limit` letters that were not redriven, newest first."""
+        out = [_summary(offset, letter) async for offset, letter in self._letters() if not sink or letter.sink == sink]
+        return {"dead_letters": out[::-1][:limit], "total": len(out), "items": sum(item["items"] for item in out)}
+
+    async def show(self, number: int) -> dict[str, Any]:
+        """Return one letter with its series, redriven or not. Raises PermanentError where there is no such letter."""
+        letter = await self._letter(number)
+        kept = await self.log.compacted(self._marks)
+        return {
+            **_summary(number, letter),
+            "redriven": bool(kept.get(_key(number))),
+            "headers": {name: value.decode(errors="replace") for name, value in letter.original},
+            "series": _series(letter.payload),
+        }
+
+    async def redrive(self, number: int) -> dict[str, Any]:
+        """Send one letter again, and remember it when all of it was taken.
+
+        Returns {"id", "redriven", "delivered", "rejected", "reason"}. What was redriven before is not sent again.
+        Raises PermanentError for what cannot be sent, and waits while the store is down.
+        """
+        letter = await self._letter(number)
+        if (await self.log.compacted(self._marks)).get(_key(number)):
+            return {"id": number, "redriven": True, "delivered": 0, "rejected": 0, "reason": "was redriven before"}
+        envelope = _envelope_of(number, letter)
+        config = next((config for config in self.config.sinks if config.name == letter.sink), None)
+        sink = self.sink_of(letter.sink)
+        if sink is None or config is None:
+            raise PermanentError(f"dead letter {number}: there is no sink {letter.sink} in this configuration")
+        tenant, reasons = config.tenant_of(envelope.cluster, envelope.tenant), []
+
+        async def send(payload: bytes, items: int) -> Outcome:
+            return await sink.send(payload, cluster=envelope.cluster, tenant=tenant)
+
+        async def refuse(piece: Piece, refusal: Rejected) -> None:
+            reasons.append(refusal.reason)
+
+        tally = await Delivery(send, refuse).run([Piece(letter.payload, letter.items)])
+        if not tally.refused:
+            await self._remember(number)
+        return {
+            "id": number,
+            "redriven": not tally.refused,
+            "delivered": tally.delivered,
+            "rejected": tally.refused,
+            "reason": reasons[0] if reasons else "",
+        }
+
+    async def numbers(self, sink: str = "") -> list[int]:
+        """Return the ids of all letters that were not redriven, oldest first."""
+        return [offset async for offset, letter in self._letters() if not sink or letter.sink == sink]
+
+    @property
+    def _at(self) -> Partition:
+        return Partition(self.config.prefix() + DEAD_LETTERS_TOPIC, 0)
+
+    @property
+    def _marks(self) -> Partition:
+        return Partition(self.config.prefix() + SETTLED_TOPIC, 0)
+
+    async def _letters(self) -> AsyncIterator[tuple[int, DeadLetter]]:
+        kept = await self.log.compacted(self._marks)
+        offset, end = await self.log.bounds(self._at)
+        while offset < end:
+            records = await self.log.read(self._at, offset, max_bytes=_READ_BYTES)
+            if not records:
+                return
+            for record in records:
+                if kept.get(_key(record.offset)):
+                    continue
+                try:
+                    yield record.offset, from_record(record)
+                except MalformedError as error:
+                    logger.warning("not a dead letter", extra={"offset": record.offset, "reason": str(error)})
+            offset = records[-1].offset + 1
+
+    async def _letter(self, number: int) -> DeadLetter:
+        start, end = await self.log.bounds(self._at)
+        records = await self.log.read(self._at, number, max_bytes=1) if start <= number < end else []
+        if not records or records[0].offset != number:
+            raise PermanentError(f"there is no dead letter {number}")
+        try:
+            return from_record(records[0])
+        except MalformedError as error:
+            raise PermanentError(f"dead letter {number}: {error}") from error
+
+    async def _remember(self, number: int) -> None:
+        mark = json.dumps({"at_ms": int(self.clock() * 1000)}).encode()
+        await (await self.log.append(self._marks, _HEADERS, mark, key=_key(number)))
+        start, _ = await self.log.bounds(self._at)
+        for key in _outlived(await self.log.compacted(self._marks), start):
+            await (await self.log.append(self._marks, _HEADERS, b"", key=key))
+
+
+def _key(number: int) -> bytes:
+    return f"{_MARK}{number}".encode()
+
+
+def _outlived(kept: Mapping[bytes, bytes], start: int) -> list[bytes]:
+    """Return the marks of letters that the log no longer has."""
+    prefix = _MARK.encode()
+    return [key for key, mark in kept.items() if mark and key.startswith(prefix) and int(key[len(prefix) :]) < start]
+
+
+def _envelope_of(number: int, letter: DeadLetter) -> Envelope:
+    if letter.status == 0:
+        raise PermanentError(f"dead letter {number} is no readable record: {letter.reason}")
+    try:
+        return from_headers(letter.original)
+    except MalformedError as error:
+        raise PermanentError(f"dead letter {number}: {error}") from error
+
+
+def _summary(number: int, letter: DeadLetter) -> dict[str, Any]:
+    headers = dict(letter.original)
+    return {
+        "id": number,
+        "at_ms": letter.at_ms,
+        "sink": letter.sink,
+        "cluster": headers.get("cluster", b"").decode(errors="replace"),
+        "items": letter.items,
+        "status": letter.status,
+        "reason": letter.reason,
+        "source": {
+            "topic": letter.source.topic,
+            "partition": letter.source.number,
+            "offset": letter.source_offset,
+        },
+    }
+
+
+def _series(payload: bytes) -> list[dict[str, Any]]:
+    """Return the letter's series as far as they can be read, a thousand at most."""
+    out: list[dict[str, Any]] = []
+    series: Series
+    try:
+        for series in decode(snappy.decompress(payload)):
+            if len(out) == _SHOWN_SERIES:
+                break
+            samples = [[at_ms, repr(unpack_double(value)[0])] for value, at_ms in series.samples]
+            out.append({"labels": dict(series.labels), "samples": samples, "histograms": len(series.histograms)})
+    except MalformedError as error:
+        out.append({"unreadable": str(error)})
+    return out
