@@ -72,9 +72,9 @@ class Admin:
 async def serve(
     components: list[Component], drain_s: float = 20.0, started: Callable[[], Awaitable[None]] | None = None
 ) -> None:
-    """Start components in order, wait for SIGINT or SIGTERM, drain them in the same order within `drain_s` in all.
+    """Start components in order, wait for SIGINT or SIGTERM, drain them in reverse order within `drain_s` in all.
 
-    The order is upstream first (agent, gateway, ingester): each finds the next still working while it drains.
+    The order is downstream first (ingester, gateway, agent): each finds the next at work, also while it drains.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -95,7 +95,7 @@ async def serve(
 
 async def _drain(running: list[Component], drain_s: float) -> None:
     deadline = asyncio.get_running_loop().time() + drain_s
-    for component in running:
+    for component in reversed(running):
         try:
             async with asyncio.timeout_at(deadline):
                 await component.drain()

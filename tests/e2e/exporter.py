@@ -62,7 +62,5 @@ class Exporter:
         response = web.Response(body=body, headers={"Content-Type": TEXT})
         await response.prepare(request)
         await response.write_eof()
-        # A scraper that died while reading never had the page; one that read it all may still have died before its
-        # disk had it. The fault tests that kill an agent allow for that one page a target and kill, and only that.
         target.served.append((timestamp_ms, value))
         return response

@@ -1,9 +1,7 @@
-"""Pronoia's own processes, started as a user would start them, killed as an operator never would."""
+"""A whole fleet of Pronoia's own processes, started as a user would start them, killed as an operator never would."""
 
 import asyncio
 import json
-import signal
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -14,12 +12,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+from tests.servers.processes import Process, free_port
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, deadline_s: float = 60.0) -> None:
@@ -31,70 +24,32 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, deadline_s:
         await asyncio.sleep(0.1)
 
 
-@dataclass
-class Process:
-    """One `pronoia` process with its configuration, its data folder and its log file."""
+class Member:
+    """One `pronoia` process of a fleet, with a folder of its own and an admin port."""
 
-    name: str
-    folder: Path
-    arguments: list[str]
-    admin: int
-    process: asyncio.subprocess.Process | None = None
-
-    @property
-    def log(self) -> Path:
-        """What it printed, over all its lives."""
-        return self.folder / f"{self.name}.log"
+    def __init__(self, folder: Path, command: str, config: dict[str, Any], admin: int) -> None:
+        folder.mkdir()
+        self.command = command
+        self.admin = admin
+        (folder / "config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
+        arguments = ("-m", "pronoia", command, "--config", "config.yml", "--data", "data")
+        self.process = Process((sys.executable, *arguments), folder)
 
     async def start(self) -> None:
-        """Start it; `ready` waits until it can work."""
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "pronoia", *self.arguments, stdout=log, stderr=log, cwd=self.folder
-            )
+        """Start it and wait until `/readyz` says that it can work."""
+        await self.process.start(self._ready)
 
-    async def ready(self, deadline_s: float = 60.0) -> None:
-        """Wait until `/readyz` says so."""
-
-        async def answers() -> bool:
-            if self.process is None or self.process.returncode is not None:
-                raise AssertionError(f"{self.name} ended:\n{self.log.read_text()[-3000:]}")
-            return (await self.get("/readyz"))[0] == 200
-
-        try:
-            await until(answers, f"{self.name} ready", deadline_s)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log.read_text()[-3000:]}") from error
+    async def _ready(self) -> bool:
+        return (await self.get("/readyz"))[0] == 200
 
     async def get(self, path: str) -> tuple[int, str]:
         """Ask its admin port; status 0 when it does not answer."""
+        url = f"http://127.0.0.1:{self.admin}{path}"
         try:
-            async with (
-                aiohttp.ClientSession() as session,
-                session.get(f"http://127.0.0.1:{self.admin}{path}") as answer,
-            ):
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
                 return answer.status, await answer.text()
         except (OSError, aiohttp.ClientError):
             return 0, ""
-
-    async def kill(self) -> None:
-        """kill -9."""
-        assert self.process is not None
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
-
-    async def stop(self, deadline_s: float = 40.0) -> int:
-        """SIGTERM, and return the exit code."""
-        assert self.process is not None
-        if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return await asyncio.wait_for(self.process.wait(), deadline_s)
-        except TimeoutError:
-            self.process.kill()
-            await self.process.wait()
-            raise AssertionError(f"{self.name} did not drain:\n{self.log.read_text()[-3000:]}") from None
 
 
 @dataclass
@@ -107,16 +62,15 @@ class Fleet:
     partitions: int = 6
     prefix: str = "pronoia."
     tokens: dict[str, str] = field(default_factory=lambda: {"c1": "token-of-c1", "c2": "token-of-c2"})
-    processes: dict[str, Process] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
     _gateways: list[tuple[int, int]] = field(default_factory=list)
 
     async def __aenter__(self) -> "Fleet":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for process in self.processes.values():
-            if process.process is not None:
-                await process.kill()
+        for member in self.members.values():
+            await member.process.kill()
 
     def _log(self) -> dict[str, Any]:
         return {
@@ -129,15 +83,11 @@ class Fleet:
             }
         }
 
-    def _add(self, name: str, command: str, config: dict[str, Any], admin: int) -> Process:
-        path = self.folder / f"{name}.yml"
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
-        data = self.folder / name
-        arguments = [command, "--config", str(path), "--data", str(data)]
-        self.processes[name] = Process(name, self.folder, arguments, admin)
-        return self.processes[name]
+    def _add(self, name: str, command: str, config: dict[str, Any], admin: int) -> Member:
+        self.members[name] = Member(self.folder / name, command, config, admin)
+        return self.members[name]
 
-    def add_gateway(self, name: str) -> Process:
+    def add_gateway(self, name: str) -> Member:
         """Describe a gateway; the agents added later push to the gateways in turn."""
         grpc, http, admin = free_port(), free_port(), free_port()
         for cluster, token in self.tokens.items():
@@ -147,7 +97,7 @@ class Fleet:
         clusters = [{"name": c, "token_file": str(self.folder / f"{c}.token")} for c in self.tokens]
         return self._add(name, "gateway", {"listen": listen, "log": self._log(), "clusters": clusters}, admin)
 
-    def add_ingester(self, name: str, **sink: Any) -> Process:
+    def add_ingester(self, name: str, **sink: Any) -> Member:
         """Describe an ingester."""
         admin = free_port()
         sinks = [{"name": "prometheus", "remote_write": {"url": self.write_url}, **sink}]
@@ -162,7 +112,7 @@ class Fleet:
         gateway: int,
         interval: str = "1s",
         http: bool = False,
-    ) -> Process:
+    ) -> Member:
         """Describe an agent of a cluster that pushes to the n-th gateway."""
         admin = free_port()
         port = self._gateways[gateway][1 if http else 0]
@@ -180,14 +130,16 @@ class Fleet:
         return self._add(name, "agent", config, admin)
 
     async def start(self) -> None:
-        """Start everything that was described and wait until all of it is ready."""
-        for process in self.processes.values():
-            await process.start()
-        for process in self.processes.values():
-            await process.ready()
+        """Start everything that was described, in that order, each when the one before is ready."""
+        for member in self.members.values():
+            await member.start()
+
+    def tails(self) -> str:
+        """Return the end of what every member wrote, for a failing test."""
+        return "\n".join(f"--- {name}\n{member.process.tail(1500)}" for name, member in self.members.items())
 
     async def status(self) -> dict[str, Any]:
         """Return the ledger of the whole group, as one of the ingesters tells it."""
-        name = next(name for name, process in self.processes.items() if process.arguments[0] == "ingester")
-        _, text = await self.processes[name].get("/api/v1/status")
+        ingester = next(member for member in self.members.values() if member.command == "ingester")
+        _, text = await ingester.get("/api/v1/status")
         return dict(json.loads(text)) if text else {"clusters": []}

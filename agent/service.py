@@ -1,0 +1,192 @@
+"""The agent: discovery → scraping → buffer → destinations, each a task, wired here and nowhere else."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from agent.buffer import Buffer, Identity
+from agent.config import AgentConfig
+from agent.discovery import Tools
+from agent.push.gateway import GATEWAY, GatewayPush, Transport
+from agent.push.http import HttpTransport
+from agent.push.remote_write import MAX_SAMPLES, RemoteWritePush
+from agent.scrape.part import Part
+from agent.scrape.pool import ScrapePool
+from agent.targets import Target, Targets
+from agent.targets_api import add_routes
+from pipeline.log.sqlite import SqliteLog
+from pipeline.send.config import RemoteWriteConfig
+from pipeline.send.remote_write import RemoteWrite
+from pipeline.telemetry import AgentMetrics, DiscoveryMetrics, LogMetrics, ScrapeMetrics
+
+logger = logging.getLogger(__name__)
+
+SETTLE_S: Final = 1.0
+EVICT_S: Final = 30.0
+BUFFER_FOLDER: Final = "buffer"
+
+
+@dataclass(slots=True)
+class Agent:
+    """A `pipeline.service.Component`. `node` is the agent's name where the configuration gives none."""
+
+    config: AgentConfig
+    data: Path
+    registry: CollectorRegistry
+    node: str
+    user_agent: str = "Pronoia"
+    name: str = "agent"
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _pushes: list[GatewayPush | RemoteWritePush] = field(default_factory=list)
+    _buffer: Buffer = field(init=False)
+    _targets: Targets = field(init=False)
+    _pool: ScrapePool = field(init=False)
+    _discovery_session: aiohttp.ClientSession = field(init=False)
+
+    async def start(self) -> None:
+        """Open the buffer, then let everything flow; raises PipelineError."""
+        metrics = AgentMetrics(self.registry)
+        await self._open_buffer(metrics)
+        self._discovery_session = aiohttp.ClientSession(headers={"User-Agent": self.user_agent})
+        tools = Tools(self._discovery_session, DiscoveryMetrics(self.registry))
+        self._targets = Targets(self.config.scrape_configs, tools)
+        self._pool = ScrapePool(
+            self._keep,
+            ScrapeMetrics(self.registry),
+            agent=self._buffer.identity.agent,
+            external_labels=self.config.global_config.external_labels,
+            cluster_label=self.config.cluster_label,
+            max_samples=self._part_samples(),
+            user_agent=self.user_agent,
+        )
+        self._pushes = self._destinations(metrics)
+        for push in self._pushes:
+            self._run(push.run(), "push")
+        self._run(self._targets.run(), "discovery")
+        self._run(self._follow_targets(), "targets")
+        self._run(self._every(SETTLE_S, self._buffer.settle), "settle")
+        self._run(self._every(EVICT_S, self._buffer.evict_old), "evict")
+
+    async def _open_buffer(self, metrics: AgentMetrics) -> None:
+        buffer = self.config.buffer
+        cluster = self.config.global_config.external_labels.get(self.config.cluster_label, "")
+        log = SqliteLog(
+            buffer.path or self.data / BUFFER_FOLDER, LogMetrics(self.registry), max_bytes=buffer.max_bytes
+        )
+        identity = Identity(cluster, self.config.agent or self.node, self.config.lanes)
+        self._buffer = Buffer(log, identity, self._destination_names(), metrics, buffer.max_age)
+        await self._buffer.start()
+
+    def _destination_names(self) -> list[str]:
+        names = [GATEWAY] if self.config.gateway is not None else []
+        return names + [_name(config) for config in self.config.remote_write]
+
+    def _destinations(self, metrics: AgentMetrics) -> list[GatewayPush | RemoteWritePush]:
+        pushes: list[GatewayPush | RemoteWritePush] = []
+        if self.config.gateway is not None:
+            pushes.append(GatewayPush(self._buffer, _transport(self.config), metrics))
+        for config in self.config.remote_write:
+            client = RemoteWrite(config, user_agent=self.user_agent)
+            limit = config.queue_config.max_samples_per_send if _is_limited(config) else MAX_SAMPLES
+            pushes.append(RemoteWritePush(_name(config), self._buffer, client, metrics, limit))
+        return pushes
+
+    def _part_samples(self) -> int:
+        """Return the samples of a part: what a receiver was configured to take in a request, where that is less."""
+        asked = [c.queue_config.max_samples_per_send for c in self.config.remote_write if _is_limited(c)]
+        return min([MAX_SAMPLES, *asked])
+
+    async def _keep(self, target: Target, parts: Sequence[Part]) -> None:
+        await self._buffer.put(target.key, parts)
+
+    async def _follow_targets(self) -> None:
+        async for targets in self._targets.changes():
+            await self._pool.sync(targets)
+
+    async def _every(self, seconds: float, step: Any) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await step()
+
+    def _run(self, work: Any, name: str) -> None:
+        task = asyncio.create_task(work, name=f"agent-{name}")
+        task.add_done_callback(_tell_failure)
+        self._tasks.append(task)
+
+    async def drain(self) -> None:
+        """Stop scraping, give what is buffered a moment to leave, and close. What stays is sent by the next start.
+
+        As in Prometheus no series is ended: the next start goes on with them.
+        """
+        for task in self._tasks:
+            if task.get_name() in ("agent-discovery", "agent-targets"):
+                task.cancel()
+        await self._pool.close()
+        try:
+            async with asyncio.timeout(5.0):
+                while self._pending():
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            logger.info("what is not sent yet waits on disk for the next start")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._buffer.settle()
+        await self._buffer.close()
+        await self._discovery_session.close()
+
+    def _pending(self) -> bool:
+        ends = self._buffer.ends()
+        return any(self._buffer.acknowledged(name) != ends for name in self._destination_names())
+
+    def ready(self) -> str | None:
+        """Return None while every part works; a destination that is down is no reason, batches wait on disk."""
+        for task in self._tasks:
+            if task.done():
+                return f"{task.get_name()} has ended"
+        return None if self._tasks else "not started"
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve `/api/v1/targets` in the shape of Prometheus' API."""
+        add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
+
+    @property
+    def targets(self) -> Targets:
+        """What is being scraped."""
+        return self._targets
+
+    @property
+    def pool(self) -> ScrapePool:
+        """How the scrapes go."""
+        return self._pool
+
+
+def _name(config: RemoteWriteConfig) -> str:
+    """Return a receiver's name in the buffer: its own, or its URL, so that changing others does not move it."""
+    return f"remote_write:{config.name or config.url}"
+
+
+def _is_limited(config: RemoteWriteConfig) -> bool:
+    return "max_samples_per_send" in config.queue_config.model_fields_set
+
+
+def _transport(config: AgentConfig) -> Transport:
+    assert config.gateway is not None
+    if config.gateway.scheme == "http":
+        return HttpTransport(config.gateway)
+    # gRPC costs an agent 20 MiB: only one that speaks it pays.
+    from agent.push.grpc import GrpcTransport
+
+    return GrpcTransport(config.gateway)
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("a part of the agent ended", exc_info=error, extra={"task": task.get_name()})
