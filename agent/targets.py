@@ -4,6 +4,7 @@ Source: Prometheus documentation, `<relabel_config>` and "Configuration"; promet
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,6 +16,8 @@ from agent.discovery.groups import ADDRESS
 from pipeline.config import format_duration, parse_duration_s
 from pipeline.relabel import Rules, as_labels, compile_rules, run
 from pipeline.wire.remote_write import Labels
+
+logger = logging.getLogger(__name__)
 
 INTERVAL: Final = "__scrape_interval__"
 TIMEOUT: Final = "__scrape_timeout__"
@@ -210,10 +213,16 @@ class Targets:
         groups = [group for place, found in self._groups.items() if place.job == name for group in found]
         # Thousands of targets take longer than the loop may be held (DESIGN decision 11).
         large = sum(len(group.targets) for group in groups) > 200
-        job = self._jobs[name]
-        self.by_job[name] = await asyncio.to_thread(job.targets, groups) if large else job.targets(groups)
-        self._tools.metrics.targets.labels(name).set(len(self.by_job[name].active))
-        self._tools.metrics.dropped_targets.labels(name).set(self.by_job[name].dropped_count)
+        job, before = self._jobs[name], self.by_job[name]
+        now = await asyncio.to_thread(job.targets, groups) if large else job.targets(groups)
+        self.by_job[name] = now
+        self._tools.metrics.targets.labels(name).set(len(now.active))
+        self._tools.metrics.dropped_targets.labels(name).set(now.dropped_count)
+        for dropped in now.dropped:
+            if dropped.rule is None and dropped not in before.dropped:
+                address = dict(dropped.discovered_labels).get(ADDRESS, "")
+                extra = {"job": name, "address": address, "reason": dropped.reason}
+                logger.error("a target that was found cannot be scraped", extra=extra)
 
 
 async def find_once(jobs: Sequence[ScrapeConfig], tools: Tools) -> dict[str, JobTargets]:

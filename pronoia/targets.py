@@ -36,7 +36,10 @@ def targets(file: Path, jobs: tuple[str, ...], as_json: bool) -> None:
     if missing := set(jobs) - {config.job_name for config in configs}:
         raise click.ClickException(f"{file} has no job named {', '.join(sorted(missing))}")
     logging.disable()  # What fails is told below, once.
-    found, failures = asyncio.run(_find([config for config in configs if not jobs or config.job_name in jobs]))
+    try:
+        found, failures = asyncio.run(_find([config for config in configs if not jobs or config.job_name in jobs]))
+    finally:
+        logging.disable(logging.NOTSET)
     click.echo(json.dumps(summary(found), ensure_ascii=False, indent=1) if as_json else as_text(found))
     for failure in failures:
         click.echo(f"error: {failure}", err=True)
