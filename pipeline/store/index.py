@@ -4,6 +4,7 @@ Not thread-safe: the store holds its lock around every call.
 """
 
 import bisect
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +23,14 @@ class SeriesHead:
     `times` (Unix milliseconds) ascends strictly; `sealed_until_ms` is the newest timestamp that blocks hold.
     """
 
-    __slots__ = ("id", "key", "sealed_until_ms", "text", "times", "values")
+    __slots__ = ("id", "key", "name", "sealed_until_ms", "text", "times", "values")
 
     def __init__(self, id: int, key: bytes) -> None:  # noqa: A002
         self.id = id
         self.key = key
-        self.text = _text(labels_of(key))
+        labels = labels_of(key)
+        self.name = sys.intern(next((value for label, value in labels if label == NAME), ""))
+        self.text = _text(self.name, labels)
         self.times: array[int] = array(HEAD_TIMES)
         self.values: array[float] = array(HEAD_VALUES)
         self.sealed_until_ms = -(1 << 62)
@@ -163,7 +166,6 @@ class Index:
         return set(self.by_id).difference(*(ids for value, ids in values.items() if not test(value)))
 
 
-def _text(labels: Labels) -> str:
+def _text(name: str, labels: Labels) -> str:
     """Return what a search looks through: the name, then the other labels, in lower case."""
-    name = next((value for label, value in labels if label == NAME), "")
     return "\n".join([name, *(f"{label}={value}" for label, value in labels if label != NAME)]).lower()

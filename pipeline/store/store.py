@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -169,6 +169,16 @@ class Store:
             with self._engine.lock:
                 found = self._engine.index.search(text, matchers)
             return [Found(series.id, series.labels) for series in found[:limit]], len(found)
+
+        return await self._read(work)
+
+    async def names(self, text: str = "", matchers: Iterable[Matcher] = ()) -> dict[str, int]:
+        """Return the metric names of the series that `search` would find, in order, and how many series each has."""
+        matchers = tuple(matchers)
+
+        def work() -> dict[str, int]:
+            with self._engine.lock:
+                return dict(Counter(series.name for series in self._engine.index.search(text, matchers)))
 
         return await self._read(work)
 
