@@ -1,0 +1,121 @@
+"""`./run bench NAME ...`: the benchmarks behind the README's figures, each with the peers that are installed beside it.
+
+agents        CPU and memory of a scraping agent, 100,000 series, 2 % and 100 % of the values changing
+node          the same at 5,000 series every 15 s, a usual node
+curve         cost from 10,000 to 1,000,000 series a scrape cycle, many targets
+pipe          gateway + Kafka + ingester, from a push to the store
+kill          the same with the gateway, then the ingester, killed with -9 halfway
+"""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+from bench import agents, pipe
+from bench.processes import free_port
+
+PRONOIA = f"{sys.executable} -m pronoia"
+AGENT = f"{PRONOIA} agent --config {{config}} --data {{dir}}/data --log-level warning"
+PEERS = {
+    "prometheus": "prometheus --enable-feature=agent --config.file={config} --storage.agent.path={dir}/wal"
+    " --web.listen-address=127.0.0.1:0",
+    "vmagent": "vmagent -httpListenAddr=127.0.0.1:0 -promscrape.config={config} -promscrape.maxScrapeSize=64MB"
+    " -remoteWrite.url={write} -remoteWrite.tmpDataPath={dir}/q{norw}",
+}
+
+
+def agent_commands(peers: bool = True) -> list[str]:
+    """Return ours, then the peers that are installed, as `bench.agents` takes them."""
+    ours = f"pronoia={AGENT}"
+    return [ours, *(f"{name}={command}" for name, command in PEERS.items() if peers and shutil.which(name))]
+
+
+async def measure_agents() -> None:
+    """Compare agents at 100,000 series of one target; Y is Prometheus in the same run."""
+    for churn in ("0.02", "1"):
+        costs = await agents.main(["--churn", churn, *agent_commands()])
+        _ratios(costs)
+
+
+async def measure_node() -> None:
+    """Compare agents at a usual node."""
+    await agents.main(["--series", "5000", "--interval", "15", "--seconds", "60", *agent_commands()])
+
+
+async def measure_curve() -> None:
+    """Show how cost grows with the number of targets."""
+    for targets in (10, 100, 300, 1000):
+        options = ["--series", "1000", "--targets", str(targets), "--interval", "15", "--seconds", "45"]
+        await agents.main([*options, *agent_commands(peers=False)])
+
+
+def _ratios(costs: list[agents.Cost]) -> None:
+    yardstick = next((cost.cpu_s_per_million for cost in costs if cost.name == "prometheus"), None)
+    if yardstick:
+        shares = (f"{cost.name} {cost.cpu_s_per_million / yardstick:.2f} Y" for cost in costs)
+        print(f"  Y = {yardstick:.2f} s/M (prometheus): {', '.join(shares)}", flush=True)
+
+
+async def measure_pipe(*more: str) -> None:
+    """Carry samples through a real Kafka, identity check on, acks=all."""
+    from tests.servers.kafka import Kafka
+
+    with tempfile.TemporaryDirectory() as folder:
+        async with Kafka(Path(folder)) as kafka:
+            await pipe.main([*more, *pipe_arguments(Path(folder), kafka.address)])
+
+
+def pipe_arguments(folder: Path, broker: str) -> list[str]:
+    """Write configurations for one gateway and one ingester, and return what `bench.pipe` takes."""
+    grpc, http, admins = free_port(), free_port(), (free_port(), free_port())
+    log = f'{{kafka: {{brokers: ["{broker}"], partitions: 6, replication: 1, min_in_sync: 1}}}}'
+    (folder / "gateway.yml").write_text(
+        f'listen: {{grpc: "127.0.0.1:{grpc}", http: "127.0.0.1:{http}", admin: "127.0.0.1:{admins[0]}"}}\n'
+        f"log: {log}\nclusters: [{{name: c1, tokens: [a-token]}}]\n"
+    )
+    (folder / "ingester.yml").write_text(
+        f"log: {log}\nadmin: 127.0.0.1:{admins[1]}\nsinks: [{{name: store, remote_write: {{url: WRITE}}}}]\n"
+    )
+    # The sink's address is known only when it listens: $1, put into a copy of the file in the fresh folder $2.
+    (folder / "ingester.sh").write_text(
+        f'sed "s#WRITE#$1#" {folder}/ingester.yml > "$2/ingester.yml"\n'
+        f'exec {PRONOIA} ingester --config "$2/ingester.yml" --log-level warning\n'
+    )
+    commands = (
+        f"{PRONOIA} gateway --config {folder}/gateway.yml --log-level warning",
+        f"sh {folder}/ingester.sh {{write}} {{dir}}",
+    )
+    system = ",".join(("pronoia", f"http://127.0.0.1:{http}/api/v1/write", *commands))
+    return ["--header", "Authorization: Bearer a-token", system]
+
+
+async def measure_kill() -> None:
+    """Kill the gateway, then the ingester, halfway."""
+    for process in ("1", "2"):
+        await measure_pipe("--samples", "2000000", "--kill", process)
+
+
+BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, None]]] = {
+    "agents": measure_agents,
+    "node": measure_node,
+    "curve": measure_curve,
+    "pipe": measure_pipe,
+    "kill": measure_kill,
+}
+
+
+def main() -> None:
+    """Run the benchmarks that are named, or all of them."""
+    names = sys.argv[1:] or list(BENCHMARKS)
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        sys.exit(f"no benchmark is named {', '.join(unknown)}\n\n{__doc__}")
+    for name in names:
+        print(f"== {name}", flush=True)
+        asyncio.run(BENCHMARKS[name]())
+
+
+if __name__ == "__main__":
+    main()
