@@ -15,6 +15,7 @@ from pipeline.log.interface import (
     Record,
     Start,
     TopicSpec,
+    record_bytes,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "Record",
     "Start",
     "TopicSpec",
+    "record_bytes",
 ]

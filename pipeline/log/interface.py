@@ -9,23 +9,24 @@ from pipeline.errors import TransientError
 from pipeline.wire.envelope import Headers
 
 
-class LogFullError(TransientError):
-    """The log cannot take the record now: its bound in bytes is reached, or too much waits to be appended."""
-
-
-class OffsetOutOfRangeError(TransientError):
-    """The offset is before the start of what the log still keeps; `start` is the first offset it has."""
-
-    def __init__(self, message: str, start: int) -> None:
-        super().__init__(message)
-        self.start = start
-
-
 class Partition(NamedTuple):
     """One partition of one topic; `topic` carries the prefix."""
 
     topic: str
     number: int
+
+
+class LogFullError(TransientError):
+    """The log cannot take the record now: its bound in bytes is reached, or too much waits to be appended."""
+
+
+class OffsetOutOfRangeError(TransientError):
+    """The offset is not (any more) in partition `at`, of which the log keeps `start` and what follows."""
+
+    def __init__(self, message: str, at: Partition, start: int) -> None:
+        super().__init__(message)
+        self.at = at
+        self.start = start
 
 
 class Record(NamedTuple):
@@ -37,6 +38,11 @@ class Record(NamedTuple):
     key: bytes | None
     headers: Headers
     payload: bytes
+
+
+def record_bytes(headers: Headers, payload: bytes, key: bytes | None) -> int:
+    """Return what a record counts for wherever a log bounds bytes."""
+    return len(payload) + len(key or b"") + sum(5 + len(name) + len(value) for name, value in headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +70,25 @@ Appending = Awaitable[int]
 
 
 class Rebalance(Protocol):
-    """Told by a consumer which partitions it gains and loses. Both are awaited before fetching goes on."""
+    """Told by a consumer which partitions it gains and loses. Both are awaited before fetching goes on.
+
+    With Kafka every rebalance revokes all partitions of a member before it assigns those that it has from then on. What
+    a callback raises is raised by each `fetch` from then on: close the consumer and subscribe anew.
+    """
 
     async def assigned(self, partitions: Collection[Partition]) -> None:
-        """These partitions are ours from now on."""
+        """These partitions are ours from now on; they begin at the committed offset unless this seeks."""
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """These partitions are about to be somebody else's: settle and commit what is in flight, then return."""
 
 
 class Consumer(Protocol):
-    """One member of a consumer group. Used by one task; never commits by itself."""
+    """One member of a consumer group. `fetch` is called by one task; never commits by itself."""
+
+    @property
+    def rebalance_timeout_s(self) -> float:
+        """How long `revoked` may take before the group goes on without this member."""
 
     async def fetch(self, *, max_bytes: int, timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
         """Return records behind the last ones fetched, in offset order; an empty mapping after `timeout_s`.
@@ -150,4 +164,8 @@ class Log(Protocol):
     async def subscribe(
         self, group: str, topics: Collection[str], rebalance: Rebalance, *, start: Start = Start.EARLIEST
     ) -> Consumer:
-        """Join a group that shares these topics' partitions among its members."""
+        """Join a group that shares these topics' partitions among its members, in the background.
+
+        The position of a group without a committed offset that starts LATEST is committed at once, so that a restart
+        skips nothing. Raises PermanentError where there is no such topic.
+        """

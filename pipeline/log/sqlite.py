@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
 from pipeline.errors import PermanentError, PipelineError
-from pipeline.log.interface import Appending, Consumer, LogFullError, Partition, Rebalance, Record, Start, TopicSpec
+from pipeline.log.interface import (
+    Appending,
+    Consumer,
+    LogFullError,
+    Partition,
+    Rebalance,
+    Record,
+    Start,
+    TopicSpec,
+    record_bytes,
+)
 from pipeline.log.sqlite_group import Group, SqliteConsumer
 from pipeline.log.sqlite_reader import (
     Reader,
@@ -27,7 +37,7 @@ from pipeline.log.sqlite_reader import (
     read_topics,
     unknown,
 )
-from pipeline.log.sqlite_schema import MAX_RECORD_BYTES, headers_size
+from pipeline.log.sqlite_schema import MAX_RECORD_BYTES
 from pipeline.log.sqlite_store import Store
 from pipeline.log.sqlite_writer import Job, Settled, Writer
 from pipeline.telemetry import LogMetrics
@@ -154,7 +164,7 @@ class SqliteLog:
         items = _items_of(headers)
         return self._place(
             at,
-            headers_size(headers) + len(payload) + len(key or b""),
+            record_bytes(headers, payload, key),
             lambda store: store.append(at, key, headers, payload, items=items, numbered=False),
             keyed=key is not None,
         )
@@ -177,7 +187,7 @@ class SqliteLog:
             return offset
 
         extra = sum(len(name) + len(value or b"") for name, value in (state or {}).items())
-        return self._place(at, headers_size(headers) + len(payload) + extra, run)
+        return self._place(at, record_bytes(headers, payload, None) + extra, run)
 
     def _place(
         self, at: Partition, size: int, run: Callable[[Store], int], *, keyed: bool = False

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.interface import Partition, Rebalance, Record, Start
 from pipeline.log.sqlite_reader import out_of_range
+
+REBALANCE_S: Final = 30.0
 
 
 class Host(Protocol):
@@ -111,6 +113,11 @@ class SqliteConsumer:
         self._wake = asyncio.Event()
         self._turn = 0
         self._joining: asyncio.Task[None] | None = None
+
+    @property
+    def rebalance_timeout_s(self) -> float:
+        """How long `revoked` should take at most: the other members wait for it."""
+        return REBALANCE_S
 
     def begin(self) -> None:
         """Join the group in the background, as with Kafka: `assigned` is called once the partitions are shared out."""

@@ -162,7 +162,9 @@ def read_epoch(db: sqlite3.Connection) -> int:
 def out_of_range(at: Partition, offset: int, first: int, next_: int) -> OffsetOutOfRangeError:
     """Say that an offset is not in the log (any more)."""
     where = f"{at.topic}/{at.number}"
-    return OffsetOutOfRangeError(f"offset {offset} of {where} is not in the log, which keeps {first} to {next_}", first)
+    return OffsetOutOfRangeError(
+        f"offset {offset} of {where} is not in the log, which keeps {first} to {next_ - 1}", at, first
+    )
 
 
 def unknown(at: Partition) -> PermanentError:

@@ -131,8 +131,3 @@ def unpack_headers(packed: bytes) -> Headers:
         at = start + int.from_bytes(packed[name_end:start], "little")
         headers.append((name, packed[start:at]))
     return tuple(headers)
-
-
-def headers_size(headers: Headers) -> int:
-    """Return the bytes that headers take, names and values."""
-    return sum(5 + len(name) + len(value) for name, value in headers)

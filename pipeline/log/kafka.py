@@ -1,0 +1,416 @@
+"""The log on Kafka, through aiokafka: topics, appends, groups, and reading without a group.
+
+Nothing else imports aiokafka; appending and consuming live beside (`kafka_producer`, `kafka_consumer`) and get its
+objects from here.
+"""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import create_conn
+from aiokafka.errors import for_code
+
+from pipeline.errors import PermanentError, PipelineError, TransientError
+from pipeline.log.config import KafkaConfig
+from pipeline.log.interface import (
+    Appending,
+    Consumer,
+    OffsetOutOfRangeError,
+    Partition,
+    Rebalance,
+    Record,
+    Start,
+    TopicSpec,
+    record_bytes,
+)
+from pipeline.log.kafka_consumer import REBALANCE_S, KafkaConsumer
+from pipeline.log.kafka_faults import explain
+from pipeline.log.kafka_producer import Producing
+from pipeline.telemetry import LogMetrics
+from pipeline.wire.envelope import Headers
+
+logger = logging.getLogger(__name__)
+
+REQUEST_S: Final = 15.0
+DELIVERY_S: Final = 30.0
+CLOSE_S: Final = 10.0
+# What Kafka adds to a record and its batch: 61 bytes for the batch, some varints for the record and its headers.
+OVERHEAD_BYTES: Final = 1024
+DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
+# A member buffers one response for each broker, and no more than this for each partition.
+FETCH_BYTES: Final = 8 * 2**20
+PARTITION_FETCH_BYTES: Final = 2 * 2**20
+# A member that died is noticed after this; the broker's own lower bound is 6 s.
+SESSION_S: Final = 10.0
+UNKNOWN_TOPIC: Final = 3
+TOPIC_EXISTS: Final = 36
+
+
+class KafkaLog:
+    """A `Log` on a Kafka cluster; see `pipeline.log.interface.Log`."""
+
+    def __init__(self, config: KafkaConfig, metrics: LogMetrics, *, delivery_s: float = DELIVERY_S) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._delivery_s = delivery_s
+        self._connection: dict[str, Any] = {}
+        self._admin: Any = None
+        self._producing: Producing | None = None
+        self._reader: Any = None
+        self._reading = asyncio.Lock()
+        self._consumers: list[KafkaConsumer] = []
+        self._partitions: dict[str, int] = {}
+        self._max_message_bytes: dict[str, int] = {}
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The most bytes of payload, key and headers: the smallest `max.message.bytes` of the ensured topics."""
+        smallest = min(self._max_message_bytes.values(), default=DEFAULT_MAX_MESSAGE_BYTES)
+        return max(1, smallest - OVERHEAD_BYTES)
+
+    async def start(self) -> None:
+        """Connect; raises TransientError where no broker answers, PermanentError where one refuses us."""
+        self._connection = _connection(self._config)
+        await self._probe()
+        self._admin = AIOKafkaAdminClient(**self._connection)
+        with _explained("connect to Kafka"):
+            try:
+                await self._admin.start()
+            except BaseException:
+                await self._close_admin()
+                raise
+        self._producing = Producing(
+            self._new_producer,
+            self._metrics,
+            max_pending_bytes=self._config.max_pending_bytes,
+            delivery_s=self._delivery_s,
+        )
+
+    async def _probe(self) -> None:
+        """Connect to one broker after the other until one takes us: the client itself hides why it could not."""
+        faults: list[PipelineError] = []
+        options = {k: v for k, v in self._connection.items() if k not in ("bootstrap_servers", "retry_backoff_ms")}
+        for broker in self._config.brokers:
+            host, _, port = broker.rpartition(":")
+            try:
+                connection = await create_conn(host.strip("[]"), int(port), **options)
+            except Exception as error:  # noqa: BLE001  # told to the caller, unless another broker takes us
+                faults.append(explain(error, f"connect to the Kafka broker {broker}"))
+                continue
+            connection.close()
+            return
+        raise next((fault for fault in faults if isinstance(fault, PermanentError)), faults[0])
+
+    async def _new_producer(self) -> Any:
+        producer = AIOKafkaProducer(
+            **self._connection,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=0,
+            # A batch is what the broker measures against max.message.bytes.
+            max_batch_size=self.max_record_bytes,
+            max_request_size=max(self._max_message_bytes.values(), default=DEFAULT_MAX_MESSAGE_BYTES),
+        )
+        try:
+            with _explained("start a Kafka producer"):
+                await producer.start()
+        except BaseException:
+            await producer.client.close()
+            raise
+        return producer
+
+    async def close(self) -> None:
+        """Finish what is being appended, within ten seconds, and let go of everything."""
+        for consumer in self._consumers:
+            await consumer.close()
+        if self._producing is not None:
+            await self._producing.close(CLOSE_S)
+        if self._reader is not None:
+            await self._reader.stop()
+            self._reader = None
+        await self._close_admin()
+
+    async def _close_admin(self) -> None:
+        if self._admin is not None:
+            await self._admin.close()
+            self._admin = None
+
+    async def ensure_topic(self, spec: TopicSpec) -> int:
+        """Create the topic if it is not there and creating is allowed; return how many partitions it has."""
+        with _explained(f"topic {spec.name}"):
+            partitions = await self._count(spec.name)
+            if partitions is None:
+                if not self._config.create_topics:
+                    raise PermanentError(f"topic {spec.name} is not there, and log.kafka.create_topics is off")
+                await self._create(spec)
+                partitions = await self._await_leaders(spec.name)
+            await self._note_settings(spec)
+        self._partitions[spec.name] = partitions
+        return partitions
+
+    async def _count(self, topic: str) -> int | None:
+        """Return how many partitions a topic has, all with a leader; None where there is no such topic."""
+        found = (await self._open_admin().describe_topics([topic]))[0]
+        if found["error_code"] == UNKNOWN_TOPIC:
+            return None
+        error = for_code(found["error_code"])
+        if found["error_code"]:
+            raise error(topic)
+        if any(partition["leader"] == -1 for partition in found["partitions"]):
+            raise TransientError(f"topic {topic} has a partition without a leader: are enough brokers up?", 1.0)
+        return len(found["partitions"])
+
+    async def _create(self, spec: TopicSpec) -> None:
+        settings = {
+            # A sender's clock must not expire acknowledged records.
+            "message.timestamp.type": "LogAppendTime",
+            "min.insync.replicas": str(spec.min_in_sync),
+            "cleanup.policy": "compact" if spec.compacted else "delete",
+        }
+        if spec.retention_bytes is not None:
+            settings["retention.bytes"] = str(spec.retention_bytes)
+        if spec.retention_s is not None:
+            settings["retention.ms"] = str(round(spec.retention_s * 1000))
+        topic = NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=settings)
+        answer = await self._open_admin().create_topics([topic])
+        for _, code, *message in answer.topic_errors:
+            # Another process may have been quicker.
+            if code not in (0, TOPIC_EXISTS):
+                raise for_code(code)(message[0] if message else spec.name)
+        logger.info("created a Kafka topic", extra={"topic": spec.name, "partitions": spec.partitions})
+
+    async def _await_leaders(self, topic: str) -> int:
+        """Wait until every broker's answer shows a new topic with all its leaders."""
+        async with asyncio.timeout(REQUEST_S):
+            while True:
+                with contextlib.suppress(TransientError):
+                    if (partitions := await self._count(topic)) is not None:
+                        return partitions
+                await asyncio.sleep(0.1)
+
+    async def _note_settings(self, spec: TopicSpec) -> None:
+        """Learn how large a batch the topic takes; refuse one that would lose what has to stay."""
+        answers = await self._open_admin().describe_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name)])
+        found: dict[str, str] = {}
+        for code, message, _, name, entries in answers[0].resources:
+            if code:
+                raise for_code(code)(message or name)
+            found |= {entry[0]: entry[1] for entry in entries}
+        compacted = "compact" in found.get("cleanup.policy", "")
+        if compacted != spec.compacted:
+            needed = "compact" if spec.compacted else "delete"
+            raise PermanentError(
+                f"topic {spec.name} must have cleanup.policy={needed}; it has {found['cleanup.policy']}"
+            )
+        if found.get("message.timestamp.type") != "LogAppendTime":
+            logger.warning(
+                "the topic keeps its senders' timestamps: a wrong clock can expire acknowledged records; "
+                "set message.timestamp.type=LogAppendTime",
+                extra={"topic": spec.name},
+            )
+        self._max_message_bytes[spec.name] = int(found.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
+
+    async def append(self, at: Partition, headers: Headers, payload: bytes, *, key: bytes | None = None) -> Appending:
+        """Put a record at the end of a partition; see `pipeline.log.interface.Log`."""
+        if self._producing is None:
+            raise PermanentError("the log is not open")
+        if not 0 <= at.number < self._partitions.get(at.topic, 0):
+            raise _unknown(at)
+        size = record_bytes(headers, payload, key)
+        if size > self.max_record_bytes:
+            raise PermanentError(f"a record of {size} bytes; this log takes {self.max_record_bytes}")
+        return await self._producing.place(at, headers, payload, key, size)
+
+    async def bounds(self, at: Partition) -> tuple[int, int]:
+        """Return the first offset kept and the offset that the next record will get."""
+        tp = TopicPartition(*at)
+        with _explained(f"look up the bounds of {at.topic}/{at.number}"):
+            reader = await self._open_reader()
+            first, end = await asyncio.gather(reader.beginning_offsets([tp]), reader.end_offsets([tp]))
+        return first[tp], end[tp]
+
+    async def offset_at(self, at: Partition, time_ms: int) -> int:
+        """Return the first offset appended at or after `time_ms`; the end where there is none."""
+        tp = TopicPartition(*at)
+        with _explained(f"look up a time in {at.topic}/{at.number}"):
+            reader = await self._open_reader()
+            found = (await reader.offsets_for_times({tp: max(0, time_ms)}))[tp]
+        return (await self.bounds(at))[1] if found is None else int(found.offset)
+
+    async def read(self, at: Partition, offset: int, *, max_bytes: int) -> Sequence[Record]:
+        """Read records from `offset` on; empty at the end. Raises OffsetOutOfRangeError."""
+        first, end = await self.bounds(at)
+        if not first <= offset <= end:
+            where = f"{at.topic}/{at.number}"
+            raise OffsetOutOfRangeError(f"{where} keeps {first} to {end - 1}, not {offset}", at, first)
+        found: list[Record] = []
+        size = 0
+        async with contextlib.aclosing(self._scan(at, offset, end)) as records:
+            async for record in records:
+                size += record_bytes(record.headers, record.payload, record.key)
+                if found and size > max_bytes:
+                    break
+                found.append(record)
+        return found
+
+    async def compacted(self, at: Partition) -> Mapping[bytes, bytes]:
+        """Return the newest payload of every key of a compacted topic's partition."""
+        first, end = await self.bounds(at)
+        newest: dict[bytes, bytes] = {}
+        async for record in self._scan(at, first, end):
+            if record.key is not None:
+                newest[record.key] = record.payload
+        return {key: payload for key, payload in newest.items() if payload}
+
+    async def _scan(self, at: Partition, offset: int, end: int) -> AsyncGenerator[Record, None]:
+        """Read a partition from an offset to an end that was looked up before, with the one reader there is."""
+        tp = TopicPartition(*at)
+        with _explained(f"read {at.topic}/{at.number}"):
+            reader = await self._open_reader()
+            async with self._reading:
+                reader.assign([tp])
+                try:
+                    reader.seek(tp, offset)
+                    # A compacted topic may hold nothing up to its end: the position tells, not the records.
+                    while await reader.position(tp) < end:
+                        for found in (await reader.getmany(tp, timeout_ms=1000, max_records=64)).get(tp, ()):
+                            yield _record(at, found)
+                finally:
+                    # What it has read ahead goes with the assignment.
+                    reader.unsubscribe()
+
+    async def committed(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """Return a group's committed offsets where it has any, without joining it."""
+        if not partitions:
+            return {}
+        asked = [TopicPartition(*at) for at in partitions]
+        with _explained(f"look up the committed offsets of group {group}"):
+            found = await self._open_admin().list_consumer_group_offsets(group, partitions=asked)
+        return {Partition(*tp): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+
+    async def subscribe(
+        self, group: str, topics: Collection[str], rebalance: Rebalance, *, start: Start = Start.EARLIEST
+    ) -> Consumer:
+        """Join a group; `assigned` is called in the background once the partitions are shared out."""
+        for topic in topics:
+            if topic not in self._partitions:
+                with _explained(f"topic {topic}"):
+                    if await self._count(topic) is None:
+                        raise PermanentError(f"the log has no topic {topic}")
+        client = AIOKafkaConsumer(
+            **self._connection,
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            session_timeout_ms=round(SESSION_S * 1000),
+            heartbeat_interval_ms=1000,
+            rebalance_timeout_ms=round(REBALANCE_S * 1000),
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+        )
+        consumer = KafkaConsumer(client, TopicPartition, group, rebalance, start)
+        try:
+            with _explained(f"join group {group}"):
+                await client.start()
+                client.subscribe(list(topics), listener=_Listener(consumer))
+        except BaseException:
+            await client.stop()
+            raise
+        self._consumers.append(consumer)
+        return consumer
+
+    def _open_admin(self) -> Any:
+        if self._admin is None:
+            raise PermanentError("the log is not open")
+        return self._admin
+
+    async def _open_reader(self) -> Any:
+        async with self._reading:
+            if self._reader is None:
+                self._open_admin()
+                reader = AIOKafkaConsumer(
+                    **self._connection,
+                    enable_auto_commit=False,
+                    auto_offset_reset="none",
+                    fetch_max_bytes=FETCH_BYTES,
+                    max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+                )
+                try:
+                    await reader.start()
+                except BaseException:
+                    await reader.stop()
+                    raise
+                self._reader = reader
+            return self._reader
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
+    """Hands the client's rebalance on to our consumer."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
+        """Called before the group shares anew."""
+        await self._consumer.revoked()
+
+    async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
+        """Called once the group has shared."""
+        await self._consumer.assigned([Partition(tp.topic, tp.partition) for tp in assigned])
+
+
+def _record(at: Partition, found: Any) -> Record:
+    return Record(at, found.offset, found.timestamp, found.key, found.headers, found.value or b"")
+
+
+def _unknown(at: Partition) -> PermanentError:
+    return PermanentError(f"partition {at.number} of topic {at.topic} is not known: ensure_topic comes first")
+
+
+@contextlib.contextmanager
+def _explained(doing: str) -> Iterator[None]:
+    """Turn what the client raises into PipelineError."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        raise explain(error, doing) from error
+
+
+def _connection(config: KafkaConfig) -> dict[str, Any]:
+    """Return the arguments that every client of aiokafka takes to connect; raises PermanentError."""
+    sasl, tls = config.sasl, config.tls
+    protocol = ("SASL_" if sasl else "") + ("SSL" if tls else "PLAINTEXT")
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": config.brokers,
+        "client_id": "pronoia",
+        "request_timeout_ms": round(REQUEST_S * 1000),
+        "retry_backoff_ms": 100,
+        "security_protocol": protocol,
+    }
+    if sasl is not None:
+        arguments |= {
+            "sasl_mechanism": sasl.mechanism,
+            "sasl_plain_username": sasl.username,
+            "sasl_plain_password": sasl.secret(),
+        }
+    if tls is not None:
+        try:
+            context = ssl.create_default_context(cafile=tls.ca_file)
+            if tls.cert_file is not None:
+                context.load_cert_chain(tls.cert_file, tls.key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise PermanentError(f"log.kafka.tls: a file cannot be used: {error}") from error
+        if tls.insecure_skip_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        arguments["ssl_context"] = context
+    return arguments
