@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import re2
@@ -144,6 +145,9 @@ class RelabelConfig(Section):
 def _is_template(text: str, legacy: bool) -> bool:
     return _LEGACY_TEMPLATE.fullmatch(text) is not None if legacy else bool(text)
 
+
+_NAMES = 4096
+"""How many label names a rule remembers its answer for: the same names come with every target and series."""
 
 Step = Callable[[dict[str, str]], bool]
 """Changes a label set in place; false when what carries it is dropped."""
@@ -290,17 +294,22 @@ def _labelmap(config: RelabelConfig) -> Step:
     regex = compile_regex(config.regex)
     name_of = _template(config.replacement, regex)
 
+    @lru_cache(_NAMES)
+    def mapped(name: str) -> str | None:
+        found = regex.search(name)
+        return None if found is None else name_of(found)
+
     def labelmap(labels: dict[str, str]) -> bool:
         for name, value in sorted(labels.items()):
-            if (found := regex.search(name)) is not None:
-                _put(labels, name_of(found), value)
+            if (new := mapped(name)) is not None:
+                _put(labels, new, value)
         return True
 
     return labelmap
 
 
 def _labeldrop_or_keep(config: RelabelConfig) -> Step:
-    matches, keep = _matches(config.regex), config.action == "labelkeep"
+    matches, keep = lru_cache(_NAMES)(_matches(config.regex)), config.action == "labelkeep"
 
     def drop(labels: dict[str, str]) -> bool:
         for name in [name for name in labels if matches(name) is not keep]:
