@@ -119,7 +119,8 @@ class Group:
             logger.error(
                 "the log has dropped records that were not read", extra={"group": self.group, "reason": str(error)}
             )
-            await self._skip_dropped(consumer)
+            # The lanes' sequences show what is missing.
+            consumer.seek(error.at, error.start)
             return
         self.trouble = ""
         for at, records in batches.items():
@@ -130,13 +131,6 @@ class Group:
             if running.feed.full and at not in self._paused:
                 self._paused.add(at)
                 consumer.pause(at)
-
-    async def _skip_dropped(self, consumer: Consumer) -> None:
-        """Go on from the first record kept, where retention has passed us; the sequences show what is missing."""
-        for at, running in list(self.running.items()):
-            start, _ = await self._log.bounds(at)
-            if running.feed.next_offset < start:
-                consumer.seek(at, start)
 
     def room(self, at: Partition) -> None:
         """Fetch a partition again whose feed was full."""
@@ -221,7 +215,10 @@ class Group:
         logger.info("partitions let go", extra={"group": self.group, "partitions": sorted(going)})
 
     async def _let_go(self, at: Partition, running: Running) -> None:
-        clean = await running.feed.stop(running.task, self._revoke_timeout_s)
+        timeout_s = self._revoke_timeout_s
+        if self._consumer is not None:
+            timeout_s = min(timeout_s, self._consumer.rebalance_timeout_s / 2)
+        clean = await running.feed.stop(running.task, timeout_s)
         progress = running.feed.progress()
         progress.clean = clean
         try:

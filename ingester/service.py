@@ -11,6 +11,7 @@ from aiohttp import web
 from ingester import progress as progress_of
 from ingester.config import IngesterConfig, SinkConfig
 from ingester.dead_letters import DEAD_LETTERS_TOPIC, DeadLetters
+from ingester.desk import Desk
 from ingester.feed import Context
 from ingester.group import Group
 from ingester.progress import SETTLED_TOPIC, ProgressLog
@@ -53,16 +54,15 @@ class Ingester:
         self._groups: dict[str, Group] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._partitions: dict[str, int] = {}
-        self._progress: ProgressLog | None = None
+        self._progress = ProgressLog(log, Partition(config.prefix() + SETTLED_TOPIC, 0))
+        self.desk = Desk(config, log, self._sinks, clock)
         self._kept: tuple[float, Mapping[bytes, bytes]] = (0.0, {})
 
     async def start(self) -> None:
         """Make sure of the topics, start every sink, join every group. Raises PipelineError."""
         prefix = self._config.prefix()
         spec = self._config.log.topic
-        await self._log.ensure_topic(spec(SETTLED_TOPIC, compacted=True, partitions=1))
-        await self._log.ensure_topic(spec(DEAD_LETTERS_TOPIC, partitions=1))
-        self._progress = ProgressLog(self._log, Partition(prefix + SETTLED_TOPIC, 0))
+        await self.desk.start()
         for config in self._config.sinks:
             kind = "remote_write" if config.remote_write is not None else "store"
             if kind not in self._builders:
@@ -80,7 +80,6 @@ class Ingester:
     def _group(self, config: SinkConfig, sink: Sink, topic: str) -> Group:
         prefix = self._config.prefix()
         letters = DeadLetters(self._log, Partition(prefix + DEAD_LETTERS_TOPIC, 0), config.name, self._clock)
-        assert self._progress is not None
 
         def context(group: Group) -> Context:
             return Context(config, sink, letters, self._metrics, self._clock, group.commit, group.write, group.room)
@@ -128,8 +127,9 @@ class Ingester:
         return None
 
     def add_routes(self, app: web.Application) -> None:
-        """Add `/api/v1/status` to the admin port's application."""
+        """Add `/api/v1/status`, and what the desk serves, to the admin port's application."""
         app.router.add_get("/api/v1/status", self._answer_status)
+        self.desk.add_routes(app)
 
     async def _answer_status(self, _: web.Request) -> web.Response:
         try:
@@ -159,7 +159,6 @@ class Ingester:
 
     async def _others(self, now_s: float) -> Mapping[bytes, bytes]:
         """Return what all processes have written down, at most a second ago."""
-        assert self._progress is not None
         read_s, kept = self._kept
         if not 0 <= now_s - read_s < _KEPT_IS_GOOD_FOR_S:
             kept = await self._log.compacted(self._progress.at)

@@ -9,7 +9,10 @@ from pronoia.version import VERSION
 
 COMMANDS: Final = {
     "check-config": "pronoia.check_config:check_config",
+    "dead-letters": "pronoia.dead_letters:dead_letters",
     "ingester": "pronoia.ingester:ingester",
+    "replay": "pronoia.replay:replay",
+    "status": "pronoia.status:status",
     "targets": "pronoia.targets:targets",
 }
 """Where each command is. It is imported when it is asked for, so that an agent's process holds no ingester."""

@@ -1,0 +1,125 @@
+"""`pronoia dead-letters`: look at what stores refused, and send it again."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.errors import PermanentError, PipelineError
+from pronoia.desk import complain, desk_of, load
+
+_config = click.option(
+    "--config", "file", required=True, type=click.Path(path_type=Path), help="The ingester's configuration."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_sink = click.option("--sink", default="", help="Only what this sink's store refused.")
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Look at what stores refused, and send it again."""
+
+
+@dead_letters.command("list")
+@_config
+@_sink
+@_json
+def listing(file: Path, sink: str, as_json: bool) -> None:
+    """List what was refused and not redriven, newest first."""
+
+    async def work() -> dict[str, Any]:
+        async with desk_of(load(file)) as desk:
+            return await desk.listing(sink)
+
+    try:
+        found = asyncio.run(work())
+    except PipelineError as error:
+        raise complain(error) from error
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for letter in found["dead_letters"]:
+        click.echo(
+            f"{letter['id']:>8}  {_time(letter['at_ms'])}  {letter['sink']}  {letter['cluster'] or '-'}"
+            f"  {letter['items']} items  {letter['reason']}"
+        )
+    click.echo(f"{found['total']} dead letters with {found['items']} items")
+
+
+@dead_letters.command()
+@click.argument("number", metavar="ID", type=int)
+@_config
+@_json
+def show(number: int, file: Path, as_json: bool) -> None:
+    """Show one dead letter with its series."""
+
+    async def work() -> dict[str, Any]:
+        async with desk_of(load(file)) as desk:
+            return await desk.show(number)
+
+    try:
+        letter = asyncio.run(work())
+    except PipelineError as error:
+        raise complain(error) from error
+    if as_json:
+        click.echo(json.dumps(letter))
+        return
+    source = letter["source"]
+    click.echo(f"{letter['sink']} refused {letter['items']} items of {letter['cluster'] or 'an unknown cluster'}")
+    click.echo(f"  at      {_time(letter['at_ms'])}{'  (redriven)' if letter['redriven'] else ''}")
+    click.echo(f"  because {letter['reason']}")
+    click.echo(f"  from    {source['topic']}/{source['partition']} offset {source['offset']}")
+    for series in letter["series"]:
+        if "unreadable" in series:
+            click.echo(f"  unreadable: {series['unreadable']}")
+            continue
+        labels = ", ".join(f"{name}={json.dumps(value)}" for name, value in series["labels"].items())
+        for at_ms, value in series["samples"]:
+            click.echo(f"  {{{labels}}} {value} {at_ms}")
+        if series["histograms"]:
+            click.echo(f"  {{{labels}}} {series['histograms']} histograms")
+
+
+@dead_letters.command()
+@click.argument("numbers", metavar="[ID]...", nargs=-1, type=int)
+@_config
+@_sink
+@click.option("--all", "everything", is_flag=True, help="All that were not redriven yet.")
+@_json
+def redrive(numbers: tuple[int, ...], file: Path, sink: str, everything: bool, as_json: bool) -> None:
+    """Send dead letters again; what the store takes is listed no more. Exits 1 when something was refused again."""
+    if bool(numbers) == everything:
+        raise click.UsageError("give either ids or --all")
+
+    async def work() -> list[dict[str, Any]]:
+        async with desk_of(load(file)) as desk:
+            chosen = list(numbers)
+            if everything:
+                chosen = sorted(letter["id"] for letter in (await desk.listing(sink))["dead_letters"])
+            out = []
+            for number in chosen:
+                try:
+                    out.append(await desk.redrive(number))
+                except PermanentError as error:
+                    out.append({"id": number, "redriven": False, "delivered": 0, "rejected": 0, "reason": str(error)})
+            return out
+
+    try:
+        results = asyncio.run(work())
+    except PipelineError as error:
+        raise complain(error) from error
+    if as_json:
+        click.echo(json.dumps(results))
+    else:
+        for result in results:
+            word = "redriven" if result["redriven"] else "refused"
+            click.echo(f"{result['id']:>8}  {word}  {result['delivered']} items delivered  {result['reason']}")
+    if not all(result["redriven"] for result in results):
+        raise SystemExit(1)
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,67 @@
+"""`pronoia status`: what the ledger says, per cluster and sink."""
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import click
+
+_COLUMNS = (
+    "cluster",
+    "signal",
+    "sink",
+    "received",
+    "delivered",
+    "rejected",
+    "missing",
+    "duplicated",
+    "rate/s",
+    "lag s",
+)
+
+
+@click.command()
+@click.option("--url", default="http://127.0.0.1:15694", show_default=True, help="An ingester's admin address.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(url: str, as_json: bool) -> None:
+    """Show per cluster and sink what came, what was delivered, and what was not."""
+    try:
+        found = asyncio.run(_ask(url.rstrip("/") + "/api/v1/status"))
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise click.ClickException(f"no status from {url}: {error or type(error).__name__}") from error
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for line in table(found):
+        click.echo(line)
+
+
+async def _ask(url: str) -> dict[str, Any]:
+    timeout = aiohttp.ClientTimeout(total=15)
+    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+        content: dict[str, Any] = await response.json(content_type=None)
+        if response.status != 200:
+            raise ValueError(content.get("error", f"HTTP {response.status}"))
+        return content
+
+
+def table(found: dict[str, Any]) -> list[str]:
+    """Return the lines of a table, and behind it what keeps a sink from its work."""
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    for cluster in found["clusters"]:
+        for signal, part in cluster["signals"].items():
+            for sink, counts in part["sinks"].items():
+                numbers = (part["received"], *(counts[n] for n in ("delivered", "rejected", "missing", "duplicated")))
+                rates = (f"{counts.get('rate', 0):.0f}", f"{counts['lag_s']:.1f}")
+                rows.append((cluster["name"], signal, sink, *map(str, numbers), *rates))
+    widths = [max(len(row[n]) for row in rows) for n in range(len(_COLUMNS))]
+    lines = ["  ".join(_cell(row[n], widths[n], n) for n in range(len(_COLUMNS))).rstrip() for row in rows]
+    for sink in found.get("sinks", []):
+        reasons = [sink["trouble"], *sink["stuck"], *(item["reason"] for item in sink["retrying"])]
+        lines += [f"{sink['name']}: {reason}" for reason in dict.fromkeys(filter(None, reasons))]
+    return lines
+
+
+def _cell(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if column < 3 else text.rjust(width)
