@@ -18,7 +18,7 @@ from multidict import MultiDict, MultiMapping
 from pipeline.config import parse_duration_s
 from pipeline.errors import PermanentError, TransientError
 from pipeline.store import Store
-from pipeline.store.selector import Matcher, SelectorError, parse
+from pipeline.store.selector import Matcher, SelectorError, UnsupportedError, parse
 from pipeline.wire.remote_write import Labels
 
 _KINDS: Final = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
@@ -101,8 +101,10 @@ async def answer(request: web.Request, handler: Callable[[MultiMapping[str]], An
         return web.json_response({"status": "success", "data": await handler(parameters)})
     except BadRequestError as error:
         return failed(400, "bad_data", error)
+    except UnsupportedError as error:
+        return failed(422, "execution", error)
     except SelectorError as error:
-        return failed(422 if "not supported" in str(error) else 400, "bad_data", error)
+        return failed(400, "bad_data", error)
     except PermanentError as error:
         return failed(422, "execution", error)
     except TransientError as error:

@@ -16,7 +16,11 @@ NAME = "__name__"
 
 
 class SelectorError(PermanentError):
-    """What was asked for is not a selector; the message says where, and names PromQL that is not supported."""
+    """What was asked for is not a selector; the message says where."""
+
+
+class UnsupportedError(SelectorError):
+    """What was asked for is more of PromQL than a selector; the message names it."""
 
 
 class Operator(StrEnum):
@@ -73,12 +77,12 @@ def parse(text: str) -> tuple[Matcher, ...]:
         position = name.end()
     position = _skip(text, position)
     if position < len(text) and text[position] == "(":
-        raise SelectorError(f"{name[1] if name else '('}: PromQL functions and aggregations are not supported here")
+        raise UnsupportedError(f"{name[1] if name else '('}: PromQL functions and aggregations are not supported here")
     if position < len(text) and text[position] == "{":
         position = _parse_braces(text, position + 1, matchers)
     position = _skip(text, position)
     if position < len(text):
-        raise SelectorError(_leftover(text, position))
+        raise UnsupportedError(_leftover(text, position))
     if not matchers or all(matcher.test()("") for matcher in matchers):
         raise SelectorError("a selector needs a name, or one matcher that does not match the empty string")
     return tuple(matchers)

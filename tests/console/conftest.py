@@ -1,0 +1,94 @@
+"""A console on a store, with sources that tests set."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+
+from console import Console, ConsoleConfig, DeadLetterPage, DeadLetterRow, Sources
+from pipeline.config import Address
+from pipeline.errors import TransientError
+from pipeline.store import Store, StoreConfig
+
+
+def counts(**changed: float) -> dict[str, float]:
+    return {"delivered": 10, "rejected": 0, "missing": 0, "duplicated": 0, "lag_s": 0.5} | changed
+
+
+def status(received: int = 10, **changed: float) -> dict[str, Any]:
+    part = {"received": received, "sinks": {"store": counts(**changed)}}
+    return {"clusters": [{"name": "c1", "signals": {"metrics": part}}], "sinks": []}
+
+
+def target(**changed: Any) -> dict[str, Any]:
+    return {
+        "discoveredLabels": {"__address__": "10.0.0.1:80"},
+        "labels": {"job": "apps", "instance": "10.0.0.1:80"},
+        "scrapePool": "apps",
+        "scrapeUrl": "http://10.0.0.1:80/metrics",
+        "globalUrl": "http://10.0.0.1:80/metrics",
+        "lastError": "",
+        "lastScrape": "2026-01-02T03:04:05.678Z",
+        "lastScrapeDuration": 0.004,
+        "health": "up",
+        "scrapeInterval": "15s",
+        "scrapeTimeout": "10s",
+    } | changed
+
+
+@dataclass
+class Shown:
+    """What the sources give."""
+
+    status: dict[str, Any] = field(default_factory=status)
+    active: list[dict[str, Any]] = field(default_factory=lambda: [target()])
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    letters: list[DeadLetterRow] = field(default_factory=list)
+    parts: dict[str, str | None] = field(default_factory=dict)
+    failing: bool = False
+
+    def sources(self) -> Sources:
+        async def give_status() -> dict[str, Any]:
+            if self.failing:
+                raise TransientError("the log does not answer")
+            return self.status
+
+        async def give_targets() -> dict[str, Any]:
+            dropped = {"apps": len(self.dropped)}
+            return {"activeTargets": self.active, "droppedTargets": self.dropped, "droppedTargetCounts": dropped}
+
+        async def give_letters(most: int) -> DeadLetterPage:
+            return DeadLetterPage(len(self.letters), self.letters[:most])
+
+        return Sources(give_status, give_targets, give_letters, lambda: self.parts)
+
+
+@dataclass
+class Running:
+    store: Store
+    shown: Shown
+    session: aiohttp.ClientSession
+    url: str
+
+    async def get(self, path: str, **parameters: Any) -> tuple[int, Any]:
+        async with self.session.get(self.url + path, params=parameters) as response:
+            return response.status, await response.json()
+
+
+@pytest.fixture
+async def console(tmp_path: Path) -> AsyncIterator[Running]:
+    registry = CollectorRegistry()
+    store = Store(StoreConfig(path=tmp_path / "store.db"), registry)
+    await store.start()
+    shown = Shown()
+    config = ConsoleConfig(listen=Address(host="127.0.0.1", port=0), allowed_hosts=("console.example",))
+    part = Console(config, store, shown.sources(), registry)
+    await part.start()
+    async with aiohttp.ClientSession() as session:
+        yield Running(store, shown, session, f"http://127.0.0.1:{part.port}")
+    await part.drain()
+    await store.close()
