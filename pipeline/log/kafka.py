@@ -271,6 +271,9 @@ class KafkaLog:
 
     async def _scan(self, at: Partition, offset: int, end: int) -> AsyncGenerator[Record, None]:
         """Read a partition from an offset to an end that was looked up before, with the one reader there is."""
+        if offset >= end:
+            # The client's fetcher does not survive an assignment that is taken back before it has looked at it.
+            return
         tp = TopicPartition(*at)
         with _explained(f"read {at.topic}/{at.number}"):
             reader = await self._open_reader()
