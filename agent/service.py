@@ -24,6 +24,7 @@ from agent.targets_api import add_routes
 from pipeline.log.sqlite import SqliteLog
 from pipeline.send.config import RemoteWriteConfig
 from pipeline.send.remote_write import RemoteWrite
+from pipeline.send.rewrite import Rewrite, rewrite_for
 from pipeline.telemetry import AgentMetrics, DiscoveryMetrics, LogMetrics, ScrapeMetrics
 
 logger = logging.getLogger(__name__)
@@ -95,8 +96,11 @@ class Agent:
         for config in self.config.remote_write:
             client = RemoteWrite(config, user_agent=self.user_agent)
             limit = config.queue_config.max_samples_per_send if _is_limited(config) else MAX_SAMPLES
-            pushes.append(RemoteWritePush(_name(config), self._buffer, client, metrics, limit))
+            pushes.append(RemoteWritePush(_name(config), self._buffer, client, metrics, limit, self._rewrite(config)))
         return pushes
+
+    def _rewrite(self, config: RemoteWriteConfig) -> Rewrite | None:
+        return rewrite_for(config, self.config.global_config.metric_name_validation_scheme == "legacy")
 
     def _part_samples(self) -> int:
         """Return the samples of a part: what a receiver was configured to take in a request, where that is less."""

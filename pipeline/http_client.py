@@ -12,12 +12,12 @@ import tempfile
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 from urllib.parse import quote_plus, urlsplit
 
 import aiohttp
 from multidict import CIMultiDict
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from pipeline.config import FilePath, Section
 from pipeline.errors import PermanentError, TransientError
@@ -39,6 +39,17 @@ _TLS_VERSIONS = {
     "TLS12": ssl.TLSVersion.TLSv1_2,
     "TLS13": ssl.TLSVersion.TLSv1_3,
 }
+
+
+def off(reason: str) -> AfterValidator:
+    """Refuse a switch that is on: `Annotated[bool, off("is not supported")]`."""
+
+    def check(value: bool) -> bool:
+        if value:
+            raise ValueError(reason)
+        return value
+
+    return AfterValidator(check)
 
 
 class NullableSection(Section):
@@ -159,6 +170,7 @@ class HttpClientConfig(NullableSection):
     """Read and of no effect: requests are HTTP/1.1, which every server of HTTP/2 speaks too."""
     proxy_url: str = ""
     no_proxy: str = ""
+    proxy_from_environment: Annotated[bool, off("is not supported: set proxy_url")] = False
     proxy_connect_header: dict[str, tuple[SecretStr, ...]] = Field(default_factory=dict)
     http_headers: dict[str, Header] = Field(default_factory=dict)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.config import FilePath, Seconds, parse_bytes
-from pipeline.http_client import HttpClientConfig, NullableSection
+from pipeline.http_client import HttpClientConfig, NullableSection, off
 from pipeline.relabel import RelabelConfig, a_rule, is_label_name
 
 ScrapeProtocol = Literal["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4"]
@@ -60,15 +60,9 @@ def _show(text: object) -> str:
     return f'"{text.decode(errors="backslashreplace") if isinstance(text, bytes) else text}"'
 
 
-def _off(value: bool) -> bool:
-    if value:
-        raise ValueError("is not supported: pages are scraped as text, which holds no native histograms")
-    return value
-
-
 SizeLimit = Annotated[int, BeforeValidator(parse_size_limit)]
 Count = Annotated[int, Field(ge=0)]
-Off = Annotated[bool, AfterValidator(_off)]
+Off = Annotated[bool, off("is not supported: pages are scraped as text, which holds no native histograms")]
 Protocol = Annotated[ScrapeProtocol, BeforeValidator(_protocol)]
 Protocols = Annotated[tuple[Protocol, ...], AfterValidator(_distinct)]
 LabelMap = Annotated[dict[str, str], BeforeValidator(_text_labels)]

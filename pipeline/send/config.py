@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config import Seconds
-from pipeline.http_client import RESERVED_HEADERS, HttpClientConfig, NullableSection
+from pipeline.http_client import RESERVED_HEADERS, HttpClientConfig, NullableSection, off
 from pipeline.relabel import RelabelConfig, a_rule
 
 WriteMessage = Literal["prometheus.WriteRequest", "io.prometheus.write.v2.Request"]
@@ -25,11 +25,17 @@ def parse_url(text: str) -> str:
     return text
 
 
+def _no_age(seconds: float) -> float:
+    if seconds:
+        raise ValueError("is not supported: the buffer's max_age bounds how old a sample may get")
+    return seconds
+
+
 class QueueConfig(NullableSection):
     """`queue_config`: how much goes into a request, how many requests at once, and how long to wait after a failure.
 
-    Batches wait on disk, so that `capacity` has nothing to bound and `sample_age_limit` is the buffer's max_age; the
-    sender uses at most `max_shards` requests at once.
+    Batches wait on disk, and are sent as they come: `capacity`, `min_shards` and `batch_send_deadline` are read and of
+    no effect, and so is `retry_on_http_429`, since nothing is dropped for a receiver that asks to wait.
     """
 
     capacity: int = 10_000
@@ -40,7 +46,7 @@ class QueueConfig(NullableSection):
     min_backoff: Seconds = 0.03
     max_backoff: Seconds = 5.0
     retry_on_http_429: bool = False
-    sample_age_limit: Seconds = 0.0
+    sample_age_limit: Annotated[Seconds, AfterValidator(_no_age)] = 0.0
 
     @model_validator(mode="after")
     def _in_range(self) -> "QueueConfig":
@@ -76,6 +82,8 @@ class RemoteWriteConfig(HttpClientConfig):
     send_exemplars: bool = False
     send_native_histograms: bool = False
     protobuf_message: WriteMessage = WRITE_V1
+    round_robin_dns: Annotated[bool, off("is not supported")] = False
+    failed_request_logging: Annotated[bool, off("is not supported: every refusal is logged")] = False
     enable_http2: bool = False
     queue_config: QueueConfig = QueueConfig()
     metadata_config: MetadataConfig = MetadataConfig()
