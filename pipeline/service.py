@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +11,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pipeline.config import Address
+from pipeline.delivery import Backoff
+from pipeline.errors import PermanentError, TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -30,32 +32,87 @@ class Component(Protocol):
         """Return None when it can do its work, or one sentence that says why it cannot."""
 
 
+class Resource(Protocol):
+    """What components stand on: a log, a store."""
+
+    async def start(self) -> None:
+        """Open it; raises TransientError where another try may succeed."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """A resource as a component: opened before those that need it, closed after them.
+
+    What cannot be reached yet is waited for, so that the parts of a fleet may start in any order.
+    """
+
+    name: str
+    resource: Resource
+    _reason: str | None = "not started"
+
+    async def start(self) -> None:
+        """Open the resource, however long that takes; raises PermanentError where it never will."""
+        backoff = Backoff(first_s=0.5, longest_s=10.0)
+        while self._reason is not None:
+            try:
+                await self.resource.start()
+            except TransientError as error:
+                logger.warning("waiting for the %s: %s", self.name, error)
+                self._reason = f"waiting: {error}"
+                await asyncio.sleep(backoff.next_s(error.retry_after_s))
+            else:
+                self._reason = None
+
+    async def drain(self) -> None:
+        """Close it, if it was opened."""
+        if self._reason is None:
+            await self.resource.close()
+
+    def ready(self) -> str | None:
+        """Return None while it is open."""
+        return self._reason
+
+
 @dataclass(slots=True)
 class Admin:
-    """The admin port: `/metrics`, `/healthz`, `/readyz`, and what the components add to `app` before `start`."""
+    """The admin port: `/metrics`, `/healthz`, `/readyz`, and what the components add to `app` before it starts.
+
+    It is a component itself, and the first, so that `/readyz` tells what a start waits for.
+    """
 
     address: Address
     registry: CollectorRegistry
-    components: list[Component]
+    components: Sequence[Component]
+    name: str = "admin"
     app: web.Application = field(default_factory=web.Application)
     port: int = 0
     _runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Listen; `port` is the one in use afterwards."""
+        """Listen; `port` is the one in use afterwards. Raises PermanentError where the port is taken."""
         self.app.router.add_get("/metrics", self._metrics)
         self.app.router.add_get("/healthz", self._healthz)
         self.app.router.add_get("/readyz", self._readyz)
         self._runner = web.AppRunner(self.app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.address.host, self.address.port)
-        await site.start()
+        try:
+            await web.TCPSite(self._runner, self.address.host, self.address.port).start()
+        except OSError as error:
+            at = f"{self.address.host}:{self.address.port}"
+            raise PermanentError(f"the admin port cannot listen on {at}: {error.strerror}") from error
         self.port = self._runner.addresses[0][1]
 
-    async def close(self) -> None:
+    async def drain(self) -> None:
         """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+    def ready(self) -> str | None:
+        """Return None once it listens."""
+        return None if self.port else "not started"
 
     async def _metrics(self, _: web.Request) -> web.Response:
         body = generate_latest(self.registry)
@@ -65,32 +122,45 @@ class Admin:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        reasons = [f"{part.name}: {reason}" for part in self.components if (reason := part.ready()) is not None]
+        reasons = [
+            f"{part.name}: {reason}" for part in (self, *self.components) if (reason := part.ready()) is not None
+        ]
         return web.Response(status=503 if reasons else 200, text="\n".join(reasons or ["ready"]) + "\n")
 
 
 async def serve(
-    components: list[Component], drain_s: float = 20.0, started: Callable[[], Awaitable[None]] | None = None
+    components: Sequence[Component], *, started: Callable[[], None] = lambda: None, drain_s: float = 20.0
 ) -> None:
     """Start components in order, wait for SIGINT or SIGTERM, drain them in reverse order within `drain_s` in all.
 
-    The order is downstream first (ingester, gateway, agent): each finds the next at work, also while it drains.
+    The order is downstream first (log, ingester, gateway, agent): each finds the next at work, also while it drains.
+    `started` is called once all have started. Raises PipelineError where a component cannot start.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    running: list[Component] = []
+    begun: list[Component] = []
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    starting = asyncio.create_task(_start(components, begun), name="start")
     try:
-        for component in components:
-            running.append(component)
-            await component.start()
-        if started is not None:
-            await started()
-        await stop.wait()
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            started()
+            await stopping
         logger.info("draining", extra={"deadline_s": drain_s})
     finally:
-        await _drain(running, drain_s)
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.wait({starting, stopping})
+        await _drain(begun, drain_s)
+
+
+async def _start(components: Sequence[Component], begun: list[Component]) -> None:
+    for component in components:
+        begun.append(component)
+        await component.start()
 
 
 async def _drain(running: list[Component], drain_s: float) -> None:

@@ -36,7 +36,4 @@ async def serve_agent(file: Path, data: Path, *, strict: bool) -> None:
     part = Agent(loaded.config, data, registry, node, f"Pronoia/{VERSION}")
     admin = Admin(loaded.config.admin, registry, [part])
     part.add_routes(admin.app)
-    try:
-        await serve([part], started=admin.start)
-    finally:
-        await admin.close()
+    await serve([admin, part])

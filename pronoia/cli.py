@@ -8,12 +8,15 @@ import click
 from pronoia.version import VERSION
 
 COMMANDS: Final = {
+    "agent": "pronoia.agent:agent",
     "check-config": "pronoia.check_config:check_config",
     "dead-letters": "pronoia.dead_letters:dead_letters",
+    "gateway": "pronoia.gateway:gateway",
     "ingester": "pronoia.ingester:ingester",
     "replay": "pronoia.replay:replay",
     "status": "pronoia.status:status",
     "targets": "pronoia.targets:targets",
+    "up": "pronoia.up:up",
 }
 """Where each command is. It is imported when it is asked for, so that an agent's process holds no ingester."""
 

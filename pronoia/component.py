@@ -8,6 +8,7 @@ import click
 
 from pipeline.config import ConfigError
 from pipeline.errors import PipelineError
+from pipeline.log.config import LogConfig
 from pronoia.process import run, set_up_logging
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -28,6 +29,14 @@ def component_options(command: CommandT) -> CommandT:
     ):
         command = option(command)
     return command
+
+
+def log_within(data: Path, config: LogConfig) -> LogConfig:
+    """Return the log's configuration with a relative path of an embedded log taken from the data folder."""
+    if config.sqlite is None:
+        return config
+    sqlite = config.sqlite.model_copy(update={"path": data / config.sqlite.path})
+    return config.model_copy(update={"sqlite": sqlite})
 
 
 def run_component(serve: Callable[[], Coroutine[Any, Any, None]], log_level: str) -> None:

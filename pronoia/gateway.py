@@ -1,38 +1,47 @@
 """`pronoia gateway`: one gateway in a process of its own."""
 
-import asyncio
 from pathlib import Path
 
 import click
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway.config import GatewayConfig
 from gateway.service import Gateway
 from pipeline import config as configuration
+from pipeline.errors import PermanentError
 from pipeline.log.config import open_log
-from pipeline.service import Admin, serve
-from pipeline.telemetry import GatewayMetrics, LogMetrics
-from pronoia.component import component_options, run_component
+from pipeline.service import Admin, Component, Opened, serve
+from pipeline.telemetry import LogMetrics
+from pronoia.component import component_options, log_within, run_component
 
 
 @click.command()
 @component_options
 def gateway(file: Path, data: Path, log_level: str) -> None:
     """Take pushes from agents and others, prove who they are, append to the log, then acknowledge."""
-    run_component(lambda: serve_gateway(file), log_level)
+    run_component(lambda: serve_gateway(file, data), log_level)
 
 
-async def serve_gateway(file: Path) -> None:
+async def serve_gateway(file: Path, data: Path) -> None:
     """Run one gateway until a signal asks to stop. Raises PipelineError where it cannot start."""
-    config = configuration.load(file, GatewayConfig)
-    registry = CollectorRegistry()
+
+    def load() -> GatewayConfig:
+        config = configuration.load(file, GatewayConfig)
+        return config.model_copy(update={"log": log_within(data, config.log)})
+
+    config, registry = load(), CollectorRegistry()
     log = open_log(config.log, LogMetrics(registry))
-    part = Gateway(config, log, GatewayMetrics(registry))
-    admin = Admin(config.listen.admin, registry, [part])
-    await log.start()
-    try:
-        await serve([part], started=admin.start)
-    finally:
-        await admin.close()
-        async with asyncio.timeout(10.0):
-            await log.close()
+    part = Gateway(config, log, registry, load=load, watch=[file])
+    parts: list[Component] = [Opened("log", log), part]
+    admin = Admin(config.listen.admin, registry, parts)
+
+    async def reload(_: web.Request) -> web.Response:
+        try:
+            await part.reload()
+        except PermanentError as error:
+            return web.Response(status=500, text=f"{error}\n")
+        return web.Response(text="read again\n")
+
+    admin.app.router.add_post("/-/reload", reload)
+    await serve([admin, *parts])

@@ -1,6 +1,5 @@
 """`pronoia ingester`: one ingester in a process of its own."""
 
-import asyncio
 from pathlib import Path
 
 import click
@@ -9,39 +8,26 @@ from prometheus_client import CollectorRegistry
 from ingester.config import IngesterConfig
 from ingester.service import Ingester
 from pipeline import config as configuration
-from pipeline.config import ConfigError
-from pipeline.errors import PipelineError
 from pipeline.log.config import open_log
-from pipeline.service import Admin, serve
+from pipeline.service import Admin, Component, Opened, serve
 from pipeline.telemetry import IngesterMetrics, LogMetrics
-from pronoia.process import run, set_up_logging
+from pronoia.component import component_options, log_within, run_component
 
 
 @click.command()
-@click.option("--config", "file", required=True, type=click.Path(path_type=Path), help="The ingester's configuration.")
-@click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error.")
-def ingester(file: Path, log_level: str) -> None:
+@component_options
+def ingester(file: Path, data: Path, log_level: str) -> None:
     """Deliver what the log holds to the configured sinks."""
-    set_up_logging(log_level)
-    try:
-        run(serve_ingester(configuration.load(file, IngesterConfig)))
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
-    except PipelineError as error:
-        raise click.ClickException(f"cannot start: {error}") from error
+    run_component(lambda: serve_ingester(file, data), log_level)
 
 
-async def serve_ingester(config: IngesterConfig) -> None:
+async def serve_ingester(file: Path, data: Path) -> None:
     """Run one ingester until a signal asks to stop. Raises PipelineError where it cannot start."""
-    registry = CollectorRegistry()
+    config, registry = configuration.load(file, IngesterConfig), CollectorRegistry()
+    config = config.model_copy(update={"log": log_within(data, config.log)})
     log = open_log(config.log, LogMetrics(registry))
     part = Ingester(config, log, IngesterMetrics(registry))
-    admin = Admin(config.admin, registry, [part])
+    parts: list[Component] = [Opened("log", log), part]
+    admin = Admin(config.admin, registry, parts)
     part.add_routes(admin.app)
-    await log.start()
-    try:
-        await serve([part], started=admin.start)
-    finally:
-        await admin.close()
-        async with asyncio.timeout(10.0):
-            await log.close()
+    await serve([admin, *parts])

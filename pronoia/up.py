@@ -1,8 +1,8 @@
-"""`pronoia up`: agent, gateway, log, ingester, store and console in one process, with the code that runs apart elsewhere."""
+"""`pronoia up`: agent, gateway, log, ingester, store and console in one process, the same code that runs apart."""
 
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +23,11 @@ from ingester.config import IngesterConfig
 from ingester.service import Ingester
 from ingester.sinks.store import StoreSink
 from pipeline.config import Address, ConfigError, Document, parse, parse_address, read, validate
-from pipeline.log.config import LogConfig, open_log
+from pipeline.log.config import open_log
 from pipeline.log.interface import Log
-from pipeline.service import Admin, Component, serve
+from pipeline.service import Admin, Component, Opened, serve
 from pipeline.store import Store, StoreConfig
-from pipeline.telemetry import GatewayMetrics, IngesterMetrics, LogMetrics
+from pipeline.telemetry import IngesterMetrics, LogMetrics
 from pronoia.component import run_component
 from pronoia.dead_letters import newest_refusals
 from pronoia.version import VERSION
@@ -37,7 +37,9 @@ CLUSTER: Final = "local"
 
 
 @click.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="Sections agent, gateway, ingester; each optional.")
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="Sections agent, gateway, ingester; each optional."
+)
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=Path("data"), show_default=True)
 @click.option("--listen", default="127.0.0.1:15600", show_default=True, help="Where the console listens.")
 @click.option("--log-level", default="warning", show_default=True, help="debug, info, warning or error.")
@@ -79,7 +81,9 @@ def plan(file: Path | None, data: Path, host: dict[str, Any]) -> Plan:
         {"log": document.value.get("gateway", {}).get("log", log), "sinks": [{"name": "store", "store": {}}]},
     )
     if ingester.log != gateway.log:
-        raise ConfigError([document.mistake(("ingester", "log"), "is not gateway.log: in one process there is one log")])
+        raise ConfigError(
+            [document.mistake(("ingester", "log"), "is not gateway.log: in one process there is one log")]
+        )
     agent, warnings = _agent(document, file, gateway, host)
     return Plan(agent, gateway, ingester, warnings)
 
@@ -104,7 +108,9 @@ def _agent(
                 [document.mistake(("agent",), "needs `gateway` with a token, since gateway.clusters asks for one")]
             )
         if gateway.listen.http is None:
-            raise ConfigError([document.mistake(("gateway", "listen", "http"), "is needed by the agent of this process")])
+            raise ConfigError(
+                [document.mistake(("gateway", "listen", "http"), "is needed by the agent of this process")]
+            )
         value["gateway"] = {"url": f"http://{gateway.listen.http.host}:{gateway.listen.http.port}"}
     loaded = build(source, os.environ, value, at)
     return loaded.config, loaded.warnings
@@ -123,32 +129,6 @@ def host_jobs(node_exporter: bool, page: Address, admin: Address) -> dict[str, A
         "cluster": CLUSTER,
         "scrape_configs": [job("node", node), job("pronoia", f"{admin.host}:{admin.port}")],
     }
-
-
-@dataclass(slots=True)
-class Resources:
-    """A component that opens what the others stand on, and closes it when they have drained."""
-
-    store: Store
-    log: Log
-    admin: Admin
-    name: str = "resources"
-    _open: list[Any] = field(default_factory=list)
-
-    async def start(self) -> None:
-        """Open store, log and admin port."""
-        for part in (self.store, self.log, self.admin):
-            await part.start()
-            self._open.append(part)
-
-    async def drain(self) -> None:
-        """Close them, the last first."""
-        for part in reversed(self._open):
-            await part.close()
-
-    def ready(self) -> str | None:
-        """Return None: each part speaks for itself."""
-        return None
 
 
 async def serve_all(file: Path | None, data: Path, listen: Address) -> None:
@@ -174,7 +154,7 @@ async def serve_plan(chosen: Plan, data: Path, listen: Address) -> None:
     store = Store(StoreConfig(path=data / "store"), registry)
     log = open_log(chosen.gateway.log, LogMetrics(registry))
     agent = Agent(chosen.agent, data, registry, socket.gethostname(), f"Pronoia/{VERSION}")
-    gateway = Gateway(chosen.gateway, log, GatewayMetrics(registry))
+    gateway = Gateway(chosen.gateway, log, registry)
     ingester = Ingester(
         chosen.ingester,
         log,
@@ -185,13 +165,10 @@ async def serve_plan(chosen: Plan, data: Path, listen: Address) -> None:
     admin = Admin(chosen.gateway.listen.admin, registry, working)
     agent.add_routes(admin.app)
     ingester.add_routes(admin.app)
-    resources = Resources(store, log, admin)
     console = Console(ConsoleConfig(listen=listen), store, _sources(chosen, agent, ingester, log, working), registry)
 
-    async def announce() -> None:
-        click.echo(summary(chosen, data, console.port), err=True)
-
-    await serve([resources, ingester, gateway, agent, console], started=announce)
+    parts: list[Component] = [Opened("store", store), Opened("log", log), ingester, gateway, admin, agent, console]
+    await serve(parts, started=lambda: click.echo(summary(chosen, data, console.port), err=True))
 
 
 def _sources(chosen: Plan, agent: Agent, ingester: Ingester, log: Log, parts: list[Component]) -> Sources:
