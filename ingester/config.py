@@ -48,8 +48,8 @@ class SinkConfig(Section):
     """Items sent but not yet committed stay below this number (one record is always allowed), per partition."""
     request_items: Annotated[int, Field(ge=1)] = 10_000
     """Records are joined into one request up to this many items (one record is always allowed)."""
-    queue_max_bytes: Annotated[Bytes, Field(ge=2**20)] = 64 * 2**20
-    """Payload bytes read from the log and waiting, over all partitions of one process."""
+    queue_max_bytes: Annotated[Bytes, Field(ge=2**20)] = 32 * 2**20
+    """Payload bytes read from the log and waiting in one process; every partition may hold one MiB beside."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -32,8 +32,17 @@ logger = logging.getLogger(__name__)
 
 _MAX_OPEN_ENTRIES = 20_000
 _LATE_MS = 60_000
+_MIN_QUEUED_BYTES = 2**20
 _MAX_REQUEST_RAW_BYTES = 16 * 2**20  # half of what Prometheus takes in one request, decompressed
 StreamKey = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Budget:
+    """Payload bytes that the feeds of one sink hold; each may hold a megabyte whatever the others do."""
+
+    max_bytes: int
+    used: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class Context:
     """Writes progress down, durably."""
     room: Callable[[Partition], None]
     """Called when a feed that was full has room again."""
+    budget: Budget
 
 
 @dataclass(slots=True, eq=False)
@@ -90,10 +100,9 @@ class Stream:
 class Feed:
     """One partition's way to the sink. `run` is its task; the consumer's task calls `offer`."""
 
-    def __init__(self, at: Partition, context: Context, progress: Progress, committed: int, max_bytes: int) -> None:
+    def __init__(self, at: Partition, context: Context, progress: Progress, committed: int) -> None:
         self.at = at
         self.committed = committed
-        self.max_bytes = max_bytes
         self.stuck = ""
         """Why this partition cannot go on, where it cannot."""
         self.dirty = False
@@ -129,14 +138,15 @@ class Feed:
                 continue
             self._next_offset = record.offset + 1
             self._queue.append(record)
-            self.queued_bytes += len(record.payload)
+            self._hold(len(record.payload))
         self._was_full = self.full
         self._wake.set()
 
     @property
     def full(self) -> bool:
-        """Tell whether more would go over the bound in bytes."""
-        return self.queued_bytes >= self.max_bytes
+        """Tell whether there is enough for now; a partition that stands still leaves half of the room to the others."""
+        budget, queued = self._context.budget, self.queued_bytes
+        return queued >= _MIN_QUEUED_BYTES and (queued >= budget.max_bytes // 2 or budget.used >= budget.max_bytes)
 
     @property
     def next_offset(self) -> int:
@@ -188,6 +198,7 @@ class Feed:
             running.cancel()
             await asyncio.wait([running])
         self._mark_ahead()
+        self._hold(-self.queued_bytes)
         return not pending and not any(entry.sent and not entry.done for entry in self._open)
 
     def _admit(self, tasks: asyncio.TaskGroup) -> None:
@@ -398,9 +409,14 @@ class Feed:
             self._release(len(entry.record.payload))
             entry.record = None
 
+    def _hold(self, size: int) -> None:
+        self.queued_bytes += size
+        self._context.budget.used += size
+
     def _release(self, size: int) -> None:
-        self.queued_bytes -= size
-        if self._was_full and self.queued_bytes < self.max_bytes // 2:
+        self._hold(-size)
+        # Fetching begins again well before the queue is empty, since the next records are a round trip away.
+        if self._was_full and self.queued_bytes < max(_MIN_QUEUED_BYTES, self._context.budget.max_bytes // 2) // 2:
             self._was_full = False
             self._context.room(self.at)
 

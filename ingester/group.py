@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 _FETCH_BYTES = 8 * 2**20
 _FETCH_TIMEOUT_S = 0.25
-_MIN_FEED_BYTES = 2**20
 _RATE_OVER_S = 30.0
 
 
@@ -160,8 +159,7 @@ class Group:
         for at in taken:
             progress, offset = await self._begin(at, kept.get(at), committed.get(at))
             self._consumer.seek(at, progress.offset)
-            share = max(_MIN_FEED_BYTES, self.config.queue_max_bytes // (len(taken) + len(self.running)))
-            feed = Feed(at, self._context, progress, offset, share)
+            feed = Feed(at, self._context, progress, offset)
             feed.urgent = self._urgent
             assert self._tasks is not None
             task = self._tasks.create_task(feed.run(), name=f"feed {self.group} {at.topic}/{at.number}")
@@ -281,7 +279,7 @@ class Group:
         kept = running.end - running.start
         headroom = (feed.committed - running.start) / kept if kept else 1.0
         metrics.retention_headroom.labels(name, number).set(headroom)
-        metrics.queued_bytes.labels(name).set(sum(other.feed.queued_bytes for other in self.running.values()))
+        metrics.queued_bytes.labels(name).set(self._context.budget.used)
         metrics.stuck_partitions.labels(name).set(sum(bool(self.stuck(other)) for other in self.running.values()))
 
     def lag_s(self, running: Running) -> float:

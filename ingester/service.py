@@ -12,7 +12,7 @@ from ingester import progress as progress_of
 from ingester.config import IngesterConfig, SinkConfig
 from ingester.dead_letters import DEAD_LETTERS_TOPIC, DeadLetters
 from ingester.desk import Desk
-from ingester.feed import Context
+from ingester.feed import Budget, Context
 from ingester.group import Group
 from ingester.progress import SETTLED_TOPIC, ProgressLog
 from ingester.sinks import Sink
@@ -82,7 +82,10 @@ class Ingester:
         letters = DeadLetters(self._log, Partition(prefix + DEAD_LETTERS_TOPIC, 0), config.name, self._clock)
 
         def context(group: Group) -> Context:
-            return Context(config, sink, letters, self._metrics, self._clock, group.commit, group.write, group.room)
+            budget = Budget(config.queue_max_bytes)
+            return Context(
+                config, sink, letters, self._metrics, self._clock, group.commit, group.write, group.room, budget
+            )
 
         return Group(
             prefix + config.name,

@@ -47,6 +47,9 @@ DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 # A member buffers one response for each broker, and no more than this for each partition.
 FETCH_BYTES: Final = 8 * 2**20
 PARTITION_FETCH_BYTES: Final = 2 * 2**20
+# The client has one fetch at a broker at a time, and a partition that was paused, or had records at hand, is not in the
+# one that waits for the others: this is how long it may be kept waiting.
+FETCH_WAIT_MS: Final = 100
 # A member that died is noticed after this; the broker's own lower bound is 6 s.
 SESSION_S: Final = 10.0
 UNKNOWN_TOPIC: Final = 3
@@ -315,6 +318,7 @@ class KafkaLog:
             session_timeout_ms=round(SESSION_S * 1000),
             heartbeat_interval_ms=1000,
             rebalance_timeout_ms=round(REBALANCE_S * 1000),
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         )
