@@ -37,7 +37,7 @@ class ListenConfig(Section):
 
 
 class RateLimits(Section):
-    """How much one cluster may send a second, each with a burst of `burst` seconds' worth; left out: as much as comes."""
+    """How much one cluster may send a second, with a burst of `burst` seconds' worth; left out: as much as comes."""
 
     bytes_per_second: Annotated[Bytes, Field(ge=1)] | None = None
     """Compressed, as received."""
@@ -118,17 +118,16 @@ class GatewayConfig(Section):
     cluster_label: LabelName = "cluster"
     on_foreign_label: Literal["refuse", "overwrite"] = "refuse"
     """What happens to series that carry another cluster's label than the sender's; those without one get it added."""
-    identity_cache: Bytes = 32 * 2**20
-    """Without the compiled scan: bytes of label sets that a cluster sent, remembered so as not to read them again."""
+    identity_cache: Bytes = 64 * 2**20
+    """Without the compiled scan: bytes of label sets, of all clusters, remembered so as not to read them again."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.clusters is None:
             for name, address in (("grpc", self.listen.grpc), ("http", self.listen.http)):
                 if address is not None and not is_loopback(address.host):
-                    raise ValueError(
-                        f"listen.{name}: {address.host} can be reached by others: configure clusters, or listen on 127.0.0.1"
-                    )
+                    reason = f"{address.host} can be reached by others: configure clusters, or listen on 127.0.0.1"
+                    raise ValueError(f"listen.{name}: {reason}")
             return self
         names = [cluster.name for cluster in self.clusters]
         if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -1,0 +1,78 @@
+"""What both transports share: who may send, what is asked of data, where it goes; a reload swaps its parts."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from gateway.accept import Rules
+from gateway.config import GatewayConfig
+from gateway.publish import InFlight, Publisher
+from gateway.refusal import Refusal
+from gateway.senders import Sender, Senders
+from pipeline.errors import PipelineError, TransientError
+from pipeline.telemetry import GatewayMetrics
+from pipeline.wire import snappy
+from pipeline.wire.errors import MalformedError
+
+LARGE_BYTES: Final = 2 * 2**20
+"""Requests that decompress to more are judged in a thread: the loop may not be held up for more than 20 ms."""
+OVERLOAD_RETRY_S: Final = 1.0
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(slots=True)
+class Core:
+    """The running gateway behind its listeners. `publisher` is None until the log's topic is there."""
+
+    config: GatewayConfig
+    senders: Senders
+    rules: Rules
+    in_flight: InFlight
+    metrics: GatewayMetrics
+    monotonic: Callable[[], float]
+    publisher: Publisher | None = None
+    unready: str = "starting"
+    draining: bool = False
+    _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+
+    def publisher_or_refusal(self) -> Publisher | Refusal:
+        """Return where accepted data goes, or why it cannot be taken now."""
+        if self.draining:
+            return Refusal(503, "the gateway is draining", OVERLOAD_RETRY_S)
+        return self.publisher or Refusal(503, self.unready, OVERLOAD_RETRY_S)
+
+    def reserve(self, size: int) -> Refusal | None:
+        """Reserve the bytes of one body; whoever got None releases them."""
+        if size > self.rules.max_body_bytes:
+            return Refusal(413, f"a body of {size} bytes; {self.rules.max_body_bytes} are allowed")
+        if not self.in_flight.reserve(size):
+            reason = f"{self.in_flight.bytes} bytes wait for the log, {self.in_flight.max_bytes} may"
+            return Refusal(503, reason, OVERLOAD_RETRY_S)
+        return None
+
+    def throttled(self, sender: Sender | None) -> Refusal | None:
+        """Return why a sender has to wait, or None."""
+        return None if sender is None else sender.throttled(self.monotonic())
+
+    async def judge(self, size: int, accept: Callable[[], ResultT]) -> ResultT:
+        """Run one of `gateway.accept`'s functions, for data of so many bytes when decompressed."""
+        if size <= LARGE_BYTES:
+            return accept()
+        # One after the other: each needs memory of its own for what it decompresses.
+        async with self._large:
+            return await asyncio.to_thread(accept)
+
+
+def raw_size(payload: bytes) -> int:
+    """Return a snappy block's decompressed size, 0 where it is none: judging it will say so."""
+    try:
+        return snappy.decompressed_bytes(payload)
+    except MalformedError:
+        return 0
+
+
+def log_refusal(error: PipelineError) -> Refusal:
+    """Say that the log did not take it. Whatever its reason, the data is not at fault: it may be sent again."""
+    retry_after_s = error.retry_after_s if isinstance(error, TransientError) else None
+    return Refusal(503, f"the log did not take it: {error}", retry_after_s or OVERLOAD_RETRY_S)

@@ -1,0 +1,241 @@
+"""The native push, over either transport: batches of several lanes in, acknowledgements out (see push.proto).
+
+A lane's appends are placed in sequence, one behind the other. When one fails, nothing above it is appended until the
+agent sends from there again: what it had sent meanwhile is dropped, the agent has all of it on disk.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from gateway.accept import MAX_LANE, MAX_NUMBER, AcceptedBatch, accept_batch, show_refused
+from gateway.core import Core, log_refusal, raw_size
+from gateway.publish import Placed, Publisher
+from gateway.refusal import Refusal
+from gateway.senders import Sender
+from pipeline.errors import PipelineError
+from pipeline.wire.push_pb2 import Ack, Batch
+
+
+@dataclass(slots=True)
+class Pending:
+    """A batch that waits for the log (`placed`), or for those before it to be answered."""
+
+    ack: Ack
+    placed: list[Placed] = field(default_factory=list)
+    judged: AcceptedBatch | None = None
+    reserved: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether it can be answered."""
+        return all(placed.done() for placed in self.placed)
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane of one stream; `blocked` is the sequence that has to come again before anything above it."""
+
+    pending: deque[Pending] = field(default_factory=deque)
+    blocked: int | None = None
+
+
+class PushLanes:
+    """The lanes of one stream, or of one request (`answer_each`: an Ack for every batch, none coalesced).
+
+    Of one agent and epoch. `stopped` says why nothing more is taken: 403 another cluster, 400 not a batch at all.
+    """
+
+    def __init__(
+        self, core: Core, publisher: Publisher, sender: Sender | None, *, answer_each: bool, protocol: str = "push_http"
+    ) -> None:
+        self._core = core
+        self._publisher = publisher
+        self._sender = sender
+        self._answer_each = answer_each
+        self._protocol = protocol
+        self._lanes: dict[int, Lane] = {}
+        self._agent: tuple[str, str, int] | None = None
+        self._something = asyncio.Event()
+        self.stopped: Refusal | None = None
+
+    async def take(self, batch: Batch) -> None:
+        """Judge and place one batch; what becomes of it is among the acknowledgements."""
+        core, payload, sender = self._core, batch.payload, self._sender
+        headers = [(header.name, header.value) for header in batch.headers]
+        judged = await core.judge(
+            raw_size(payload), lambda: accept_batch(headers, payload, sender, core.senders, core.rules)
+        )
+        if isinstance(judged, Refusal):
+            self._refuse(judged, _place_of(headers))
+            return
+        envelope = judged.envelope
+        agent = (envelope.cluster, envelope.agent, envelope.epoch)
+        self._agent = self._agent or agent
+        if agent != self._agent:
+            self.stopped = Refusal(400, "batches of two agents, clusters or epochs in one stream")
+            return
+        ack = Ack(signal=envelope.signal, lane=envelope.lane, sequence=envelope.sequence)
+        lane = self._lanes.setdefault(envelope.lane, Lane())
+        if not self._may_follow(lane, ack):
+            return
+        refusal = core.throttled(sender) or core.reserve(len(payload))
+        if refusal is not None:
+            self._postpone(lane, ack, refusal)
+            return
+        pending = Pending(ack, judged=judged, reserved=len(payload))
+        try:
+            pending.placed = await self._place(judged)
+        except PipelineError as error:
+            core.in_flight.release(pending.reserved)
+            self._postpone(lane, ack, log_refusal(error))
+            return
+        except BaseException:
+            core.in_flight.release(pending.reserved)
+            raise
+        lane.pending.append(pending)
+        for placed in pending.placed:
+            placed.add_done_callback(lambda _: self._something.set())
+
+    def answers(self) -> list[Ack]:
+        """Return the acknowledgements that can be given now, in each lane's order."""
+        self._something.clear()
+        acks: list[Ack] = []
+        for lane in self._lanes.values():
+            acks += self._answer_lane(lane)
+        return acks
+
+    async def wait(self) -> None:
+        """Return once there may be something to answer."""
+        await self._something.wait()
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+        self._something.set()
+
+    async def rest(self) -> AsyncIterator[Ack]:
+        """Yield the acknowledgements of all that was taken, as they come."""
+        while True:
+            for ack in self.answers():
+                yield ack
+            if not any(lane.pending for lane in self._lanes.values()):
+                return
+            await self.wait()
+
+    def close(self) -> None:
+        """Let go of what will not be answered any more: its bytes stay reserved until the log is done with them."""
+        for lane in self._lanes.values():
+            for pending in lane.pending:
+                self._release_when_done(pending)
+            lane.pending.clear()
+
+    async def _place(self, judged: AcceptedBatch) -> list[Placed]:
+        sender = judged.accepted.sender if judged.accepted is not None else self._sender
+        cluster = sender.cluster if sender is not None else judged.envelope.cluster or self._core.rules.default_cluster
+        placed = await self._publisher.batch(
+            judged.envelope, judged.accepted, cluster, sender.tenant if sender is not None else ""
+        )
+        if self._sender is not None:
+            size = sum(len(part.payload) for part in judged.accepted.parts) if judged.accepted is not None else 0
+            self._sender.took(size, judged.envelope.items)
+        return placed
+
+    def _may_follow(self, lane: Lane, ack: Ack) -> bool:
+        """Tell whether a batch may be appended, after what failed before it in its lane."""
+        # One that failed and is not answered yet blocks the lane already.
+        failing = lane.pending and any(placed.done() and _error_of(placed) for placed in lane.pending[-1].placed)
+        if not failing and (lane.blocked is None or ack.sequence <= lane.blocked):
+            lane.blocked = None
+            return True
+        if self._answer_each:
+            self._postpone(lane, ack, Refusal(503, "a batch before it was not taken", 0.0))
+        return False
+
+    def _postpone(self, lane: Lane, ack: Ack, refusal: Refusal) -> None:
+        ack.status = Ack.RETRY
+        ack.retry_after_ms = int((refusal.retry_after_s or 0.0) * 1000)
+        ack.reason = refusal.reason
+        lane.blocked = ack.sequence if lane.blocked is None else min(lane.blocked, ack.sequence)
+        lane.pending.append(Pending(ack))
+        self._something.set()
+
+    def _refuse(self, refusal: Refusal, place: tuple[str, int, int] | None) -> None:
+        """Answer a batch that was refused: forbidden, unreadable, to be sent again, or never to be taken."""
+        if refusal.status == 403 or place is None:
+            self.stopped = refusal
+            return
+        signal, number, sequence = place
+        ack = Ack(signal=signal, lane=number, sequence=sequence, status=Ack.REFUSED, reason=refusal.reason)
+        lane = self._lanes.setdefault(number, Lane())
+        if not self._may_follow(lane, ack):
+            return
+        if refusal.status == 503:
+            self._postpone(lane, ack, refusal)
+            return
+        lane.pending.append(Pending(ack))
+        self._something.set()
+
+    def _answer_lane(self, lane: Lane) -> list[Ack]:
+        acks: list[Ack] = []
+        while lane.pending and lane.pending[0].done:
+            ack = self._answer(lane, lane.pending.popleft())
+            if ack is None:
+                continue
+            if acks and not self._answer_each and _is_covered(acks[-1], ack):
+                acks.pop()
+            acks.append(ack)
+        return acks
+
+    def _answer(self, lane: Lane, pending: Pending) -> Ack | None:
+        """Return a done batch's acknowledgement, None where an earlier one says it all."""
+        core, ack = self._core, pending.ack
+        core.in_flight.release(pending.reserved)
+        error = next((error for placed in pending.placed if (error := _error_of(placed)) is not None), None)
+        if error is not None:
+            if lane.blocked is not None and ack.sequence > lane.blocked and not self._answer_each:
+                return None
+            refusal = log_refusal(error)
+            ack.status = Ack.RETRY
+            ack.retry_after_ms = int((refusal.retry_after_s or 0.0) * 1000)
+            ack.reason = refusal.reason
+            lane.blocked = ack.sequence if lane.blocked is None else min(lane.blocked, ack.sequence)
+        elif pending.judged is not None and pending.judged.accepted is not None:
+            accepted = pending.judged.accepted
+            self._publisher.count(accepted)
+            ack.refused_items = sum(refused.items for refused in accepted.refused)
+            ack.reason = show_refused(accepted.refused, accepted.sender.cluster)
+        core.metrics.requests.labels(self._protocol, Ack.Status.Name(ack.status).lower()).inc()
+        return ack
+
+    def _release_when_done(self, pending: Pending) -> None:
+        waiting = [placed for placed in pending.placed if not placed.done()]
+        if not waiting:
+            self._core.in_flight.release(pending.reserved)
+            return
+        # The last one to be done is the last one placed, or all fail together.
+        waiting[-1].add_done_callback(lambda _: self._core.in_flight.release(pending.reserved))
+
+
+def _is_covered(earlier: Ack, later: Ack) -> bool:
+    """Tell whether a lane's later acknowledgement says all that the earlier one does."""
+    return earlier.status == later.status == Ack.ACCEPTED and not earlier.refused_items
+
+
+def _error_of(placed: Placed) -> PipelineError | None:
+    if placed.cancelled():
+        return PipelineError("the append was given up")
+    error = placed.exception()
+    if error is not None and not isinstance(error, PipelineError):
+        raise error
+    return error
+
+
+def _place_of(headers: list[tuple[str, bytes]]) -> tuple[str, int, int] | None:
+    """Return signal, lane and sequence of a batch whose envelope was refused; None where even that cannot be read."""
+    found = dict(headers)
+    try:
+        signal, lane, sequence = found["signal"].decode(), int(found["lane"]), int(found["sequence"])
+    except (KeyError, ValueError):
+        return None
+    return (signal, lane, sequence) if 0 <= lane <= MAX_LANE and 0 <= sequence <= MAX_NUMBER else None

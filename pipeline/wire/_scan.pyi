@@ -1,0 +1,4 @@
+from pipeline.wire.scan_found import Found
+from pipeline.wire.scan_plain import Known
+
+def scan(data: bytes, label: bytes, value: bytes, known: Known) -> Found: ...
