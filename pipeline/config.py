@@ -104,6 +104,8 @@ def parse(text: str, file: str, text_scalars: bool = False) -> Document:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error)
         raise ConfigError([Mistake(file, mark.line + 1 if mark else 1, "", f"not YAML: {reason}")]) from error
+    except RecursionError as error:
+        raise ConfigError([Mistake(file, 1, "", "is nested too deeply, or holds itself")]) from error
     finally:
         loader.dispose()
     if mistakes:
@@ -144,8 +146,14 @@ def _mistake(document: Document, at: Key, error: dict[str, Any]) -> Mistake:
     return document.mistake(key, str(error["msg"]).removeprefix("Value error, "))
 
 
+_MAX_NODES = 500_000
+
+
 def _note_lines(node: yaml.Node, at: Key, file: str, lines: dict[Key, int], mistakes: list[Mistake]) -> None:
     lines.setdefault(at, node.start_mark.line + 1)
+    if len(lines) > _MAX_NODES:
+        # A few hundred bytes of aliases of aliases can stand for more than fits into memory.
+        raise ConfigError([Mistake(file, 1, "", f"holds more than {_MAX_NODES} keys and entries")])
     if isinstance(node, yaml.MappingNode):
         for name, child in node.value:
             key = (*at, str(name.value))

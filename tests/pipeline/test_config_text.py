@@ -38,3 +38,15 @@ def test_a_key_that_stands_twice_is_named_once() -> None:
 )
 def test_durations_are_written_as_prometheus_writes_them(text: str) -> None:
     assert format_duration(parse_duration_s(text)) == text
+
+
+def test_a_file_that_holds_itself_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nested too deeply, or holds itself"):
+        parse("a: &a [*a]", "f.yml")
+
+
+def test_a_file_that_unfolds_without_end_is_refused() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    with pytest.raises(ConfigError, match="holds more than 500000 keys and entries"):
+        parse("\n".join(lines), "f.yml")
