@@ -79,6 +79,36 @@ class AgentMetrics:
         )
 
 
+class ScrapeMetrics:
+    """What the agent's scraping tells."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.scrapes = Counter(
+            "pronoia_scrapes_total", "Scrapes by job and result (ok, failed).", ["job", "result"], registry=registry
+        )
+        self.samples = Counter(
+            "pronoia_scrape_samples_total", "Samples on scraped pages, before relabelling.", ["job"], registry=registry
+        )
+        self.dropped = Counter(
+            "pronoia_scrape_dropped_samples_total",
+            "Samples and exemplars on good pages that were not passed on, as Prometheus would not store them.",
+            ["reason"],
+            registry=registry,
+        )
+        self.skipped = Counter(
+            "pronoia_scrape_skipped_total",
+            "Scrapes left out because the one before took longer than the interval.",
+            ["job"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "pronoia_scrape_seconds",
+            "From the request to the page read.",
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+
+
 class DiscoveryMetrics:
     """What the agent tells of finding its targets."""
 

@@ -8,8 +8,8 @@ class Part:
     """One request of a scrape, ready to be kept and sent.
 
     `payload` is `snappy(prometheus.WriteRequest)` (remote write 1.0), `raw_bytes` its length when decompressed, `items`
-    its samples. `earliest_ms` and `latest_ms` are the samples' first and last timestamps (Unix milliseconds); a part that
-    carries only metadata has no items, and the scrape's time in both.
+    its samples. `earliest_ms` and `latest_ms` are the samples' first and last timestamps (Unix milliseconds); a part
+    that carries only exemplars or metadata has no items, and the scrape's time in both.
     """
 
     payload: bytes

@@ -33,8 +33,9 @@ class Sample:
     """One sample.
 
     `series` are the page's bytes up to the value: the same bytes mean the same series in the next scrape. `labels` are
-    sorted, with `__name__` and without empty values; a name may still stand twice, as Prometheus refuses that only
-    after relabelling. `value` is the double's eight bytes, little-endian.
+    sorted and hold `__name__`. A value may still be empty (under honor_labels that keeps the target's label away) and a
+    name may stand twice (which Prometheus refuses only after relabelling). `value` is the double's eight bytes,
+    little-endian.
     """
 
     series: bytes

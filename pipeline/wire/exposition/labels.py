@@ -19,7 +19,7 @@ Matcher = Callable[[bytes, int], re.Match[bytes] | None]
 
 
 class UnterminatedError(MalformedError):
-    """A quoted string has no end in this line: where the format lets it hold line feeds, the next line belongs to it."""
+    """A quoted string has no end in this line: where it may hold line feeds, the next line belongs to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +115,8 @@ def _read_quoted_braces(
             name = unescape(decode(token[0][1:-1], "metric name"))
             at = at if line[at] == 0x7D else _blank_end(grammar, line, at + 1)
             continue
-        at = _read_value(
-            line,
-            at,
-            grammar,
-            pairs,
-            unescape(decode(token[0].strip(b'"') if not quoted else token[0][1:-1], "label name")),
-        )
+        label = unescape(decode(token[0][1:-1] if quoted else token[0], "label name"))
+        at = _read_value(line, at, grammar, pairs, label)
     return name, at + 1
 
 
@@ -156,12 +151,11 @@ def _blank_end(grammar: Grammar, line: bytes, at: int) -> int:
 
 
 def sort_labels(name: str, pairs: Pairs, family: MetricType) -> Labels:
-    """Return a series' labels as they are stored: sorted, bounds written as OpenMetrics does, empty values left out."""
+    """Return a series' labels as they are stored: sorted, and bounds written as OpenMetrics does."""
     if family is MetricType.HISTOGRAM:
         pairs = [(label, normalize_bound(value) if label == "le" else value) for label, value in pairs]
     elif family is MetricType.SUMMARY:
         pairs = [(label, normalize_bound(value) if label == "quantile" else value) for label, value in pairs]
-    pairs = [pair for pair in pairs if pair[1]]
     pairs.append(("__name__", name))
     # Only by name: of two labels with one name the first on the page stays the first.
     pairs.sort(key=_first)

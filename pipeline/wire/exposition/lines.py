@@ -11,7 +11,6 @@ from pipeline.wire.exposition.labels import (
     Pairs,
     UnterminatedError,
     decode,
-    read_braces,
     read_series,
     unescape,
 )

@@ -9,36 +9,36 @@ from pipeline.wire.exposition.lines import End, Lines
 from pipeline.wire.exposition.media import Format
 
 
-def entries(body: bytes, format: Format) -> Iterator[Entry]:
+def entries(body: bytes, page_format: Format) -> Iterator[Entry]:
     """Read a page entry by entry; raises MalformedError, with the line, where Prometheus would refuse it.
 
     Everything before the line that is wrong has been yielded by then.
     """
-    lines = Lines(format)
+    lines = Lines(page_format)
     texts = body.split(b"\n")
     number = 0
     while number < len(texts):
         first, text = number, texts[number]
-        if is_end_of_text(texts, number, format):
+        if is_end_of_text(texts, number, page_format):
             return
         try:
             entry, number = read_joined(lines, texts, number)
         except MalformedError as error:
             raise MalformedError(f"line {first + 1}: {error}") from error
         if isinstance(entry, End):
-            if format is Format.OPENMETRICS and texts[number:] not in ([], [b""]):
+            if page_format is Format.OPENMETRICS and texts[number:] not in ([], [b""]):
                 raise MalformedError(f"line {number + 1}: unexpected data after # EOF")
             return
-        if format is Format.OPENMETRICS and number == len(texts):
+        if page_format is Format.OPENMETRICS and number == len(texts):
             raise MalformedError(f"line {first + 1}: data does not end with # EOF: {text[:80]!r} has no line feed")
         yield entry
 
 
-def is_end_of_text(texts: list[bytes], number: int, format: Format) -> bool:
+def is_end_of_text(texts: list[bytes], number: int, page_format: Format) -> bool:
     """Tell whether only the emptiness behind the last line feed is left; raises MalformedError for OpenMetrics."""
     if number != len(texts) - 1 or texts[number]:
         return False
-    if format is Format.OPENMETRICS:
+    if page_format is Format.OPENMETRICS:
         raise MalformedError(f"line {number + 1}: data does not end with # EOF")
     return True
 

@@ -1,0 +1,138 @@
+"""One target's scrapes: wait until it is due, fetch, read, encode, give on; and end its series when it goes."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from agent.scrape.fetch import BodyLimitError, Fetch
+from agent.scrape.labelling import ScrapeError
+from agent.scrape.page import Page, Taken
+from agent.scrape.part import Part
+from agent.scrape.schedule import Clock, next_due_ms, phase_s, timestamp_ms
+from agent.targets import Target
+from agent.targets_api import Health
+from pipeline.errors import PipelineError
+from pipeline.telemetry import ScrapeMetrics
+
+logger = logging.getLogger(__name__)
+
+Emit = Callable[[Target, Sequence[Part]], Awaitable[None]]
+"""Takes what a scrape sends; awaited, so that a full buffer slows scraping down."""
+
+T = TypeVar("T")
+
+
+async def in_slices(steps: Generator[None, None, T]) -> T:
+    """Do work step by step, and let the event loop run in between."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return] # the generator's own return value
+        await asyncio.sleep(0)
+
+
+@dataclass(slots=True)
+class ScrapeLoop:
+    """Scrapes one target until it is stopped."""
+
+    target: Target
+    page: Page
+    fetch: Fetch
+    emit: Emit
+    clock: Clock
+    metrics: ScrapeMetrics
+    agent: str
+    predecessor: "ScrapeLoop | None" = None
+    """What scraped the same series before a reload: what this loop does not go on with ends after its first scrape."""
+    health: Health = field(default_factory=Health)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _last_ms: int = 0
+
+    async def run(self) -> None:
+        """Scrape at every interval; returns soon after `stop`, a scrape that has begun is finished first."""
+        interval_ms = max(1, round(self.target.interval_s * 1000))
+        phase_ms = int(phase_s(self.target.key, self.agent, self.target.interval_s) * 1000)
+        due_ms = next_due_ms(int(self.clock.now_s() * 1000), interval_ms, phase_ms)
+        while not await self._wait_until(due_ms):
+            await self._scrape(timestamp_ms(self.clock.now_s(), due_ms, interval_ms))
+            now_ms = max(int(self.clock.now_s() * 1000), due_ms)
+            skipped = (now_ms - due_ms) // interval_ms
+            if skipped:
+                self.metrics.skipped.labels(self.target.config.job_name).inc(skipped)
+            due_ms = next_due_ms(now_ms, interval_ms, phase_ms)
+
+    def stop(self) -> None:
+        """Ask the loop to end; call once, then await its task."""
+        self._stop.set()
+
+    async def end_series(self) -> None:
+        """End every series of the target, which is gone: staleness markers, the reports' too. After `run` has ended."""
+        if self.predecessor is not None:
+            await self.predecessor.end_series()
+        if self._last_ms:
+            at_ms = max(int(self.clock.now_s() * 1000), self._last_ms + 1)
+            await self._give(await in_slices(self.page.close(at_ms)))
+
+    async def _wait_until(self, due_ms: int) -> bool:
+        """Return true as soon as the loop is to stop, false when the time has come."""
+        while (left_s := due_ms / 1000 - self.clock.now_s()) > 0:
+            if await self.clock.wait(self._stop, left_s):
+                return True
+        return self._stop.is_set()
+
+    async def _scrape(self, at_ms: int) -> None:
+        started_s = self.clock.now_s()
+        taken = await self._take(at_ms)
+        taken.duration_s = max(0.0, self.clock.now_s() - started_s)
+        parts = await in_slices(self.page.parts(taken))
+        self._last_ms = at_ms
+        self.health = Health("down" if taken.error else "up", taken.error, started_s, taken.duration_s)
+        self._count(taken)
+        await self._give(parts)
+        if self.predecessor is not None and not taken.error:
+            before, self.predecessor = self.predecessor, None
+            await self._give(await in_slices(before.page.close(at_ms, self.page)))
+
+    async def _take(self, at_ms: int) -> Taken:
+        if self.target.refused:
+            return await in_slices(self.page.miss(ScrapeError(self.target.refused), at_ms))
+        try:
+            answer = await self.fetch()
+        except BodyLimitError as error:
+            return await in_slices(self.page.miss(error, at_ms, body_bytes=-1))
+        except ScrapeError as error:
+            return await in_slices(self.page.miss(error, at_ms))
+        steps = self.page.take(answer.body, answer.content_type, at_ms)
+        del answer  # a body may be large: the page drops it as soon as it can
+        return await in_slices(steps)
+
+    async def _give(self, parts: Sequence[Part]) -> None:
+        if not parts:
+            return
+        try:
+            await self.emit(self.target, parts)
+        except PipelineError as error:
+            samples = sum(part.items for part in parts)
+            self.metrics.dropped.labels("not kept").inc(samples)
+            logger.error("%d samples are lost: %s", samples, error, extra={"target": self.target.url})
+
+    def _count(self, taken: Taken) -> None:
+        job, reading = self.target.config.job_name, taken.reading
+        self.metrics.scrapes.labels(job, "failed" if taken.error else "ok").inc()
+        self.metrics.samples.labels(job).inc(reading.scraped)
+        self.metrics.seconds.observe(taken.duration_s)
+        if taken.error:
+            logger.debug("scrape failed: %s", taken.error, extra={"target": self.target.url})
+        drops = {
+            "duplicate": reading.duplicates,
+            "out of order": reading.out_of_order,
+            "too far in the future": reading.out_of_bounds,
+            "invalid exemplar": self.page.take_dropped_exemplars(),
+        }
+        for reason, count in drops.items():
+            if count:
+                self.metrics.dropped.labels(reason).inc(count)
+                logger.warning("%d samples dropped: %s", count, reason, extra={"target": self.target.url})

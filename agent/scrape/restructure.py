@@ -1,0 +1,325 @@
+"""Reading a page that shows other series than the last one, or shows them in another order (in plain Python).
+
+Every line finds its series: the one behind the last line's, the one with the same text elsewhere on the last page, or
+none, which makes it a first sight: parsed, labelled, encoded. The table changes only when the whole page is good.
+"""
+
+import math
+import re
+from array import array
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from agent.scrape.labelling import ScrapeError
+from agent.scrape.table import PageError, Reading, Steps, Timed
+from pipeline.wire.errors import MalformedError
+from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedError
+from pipeline.wire.remote_write import pack_double
+
+if TYPE_CHECKING:
+    from agent.scrape.plain import PlainTable
+
+COMMENT: Final = -1
+DROPPED: Final = -2
+DUPLICATE: Final = -3
+FIRST_TIMED: Final = -16
+"""What a line may be beside an ordinary series: those are numbered from 0, timed ones from FIRST_TIMED downwards."""
+_FIRST_FRESH: Final = -(1 << 30)
+"""While a page is read, what it shows first is numbered from here downwards."""
+
+_NUMBER = rb"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+TAIL: Final = {
+    Format.TEXT: re.compile(rb"[ \t]+" + _NUMBER + rb"[ \t]*").fullmatch,
+    Format.OPENMETRICS: re.compile(rb" " + _NUMBER).fullmatch,
+}
+"""What follows the series in most lines: a decimal number and nothing else."""
+_BARE_KEY = re.compile(rb"[^ \t{]*").match
+
+_SLICE_LINES = 2_000
+_SLICE_SIGHTS = 200
+_NEVER_NEWER = 2**63 - 1
+
+
+def cut_end(lines: list[bytes], page_format: Format) -> str | None:
+    """Take away what ends a page; return what is wrong with the end."""
+    if lines[-1] == b"":
+        lines.pop()
+    if page_format is Format.TEXT:
+        return None
+    if not lines or lines[-1] != b"# EOF":
+        return "data does not end with # EOF"
+    lines.pop()
+    return None
+
+
+def see_timed(timed: Timed, sample: Sample, timestamp_ms: int, reading: Reading) -> None:
+    """Note a sample with a timestamp of its own, and its exemplar."""
+    reading.see_timed(timed, sample.value, timestamp_ms)
+    if sample.exemplar is not None:
+        reading.exemplars.append((timed.head, sample.exemplar, timestamp_ms))
+
+
+class Restructuring:
+    """One reading of one page, from the table's last state to its next."""
+
+    def __init__(self, table: "PlainTable", lines: list[bytes], page_format: Format, reading: Reading) -> None:
+        self._table = table
+        self._lines = lines
+        self._format = page_format
+        self._reading = reading
+        self._reader = Lines(page_format)
+        self._tail = TAIL[page_format]
+        self._slots = array("i")
+        self._key_bytes = array("I")
+        self._next_old = 0
+        self._matched = bytearray(len(table.lines))
+        self._by_key: dict[bytes, int] | None = None
+        self._line_of_stem = array("i", [-1]) * len(table.stems)
+        self._timed_seen: set[int] = set()
+        self._fresh: list[tuple[int, bytes, bytes | None, Timed | None]] = []
+        self._fresh_by_head: dict[bytes, int] = {}
+        self._takeovers = 0
+        self._cost = 0
+
+    def run(self, problem: str | None) -> Steps:
+        """Read all lines, then change the table; raises PageError, for a good page with `problem` too."""
+        self._reading.metadata_changed = True
+        number = 0
+        while number < len(self._lines):
+            if self._place(number):
+                number += 1
+            elif self._by_key is None:
+                yield from self._index()
+            else:
+                number = self._read(number)
+            if self._cost > _SLICE_LINES:
+                self._cost = 0
+                yield
+        if problem is not None:
+            self._refuse(f"line {number + 1}: {problem}", number)
+        self._check_limit()
+        yield from self._commit()
+
+    # ── finding each line's series ──
+
+    def _place(self, number: int) -> bool:
+        """Give the line to the series of the last page that it shows; return False where none is found cheaply."""
+        line, old = self._lines[number], self._next_old
+        self._cost += 1
+        table = self._table
+        if old < len(self._matched) and not self._matched[old]:
+            size = table.key_bytes[old]
+            if line == table.lines[old] or (size and line[:size] == table.lines[old][:size]):
+                return self._match(number, old, line)
+        if self._by_key is not None:
+            end = line.rfind(b"}") + 1
+            key = line[:end] if end else _BARE_KEY(line)[0]  # type: ignore[index] # always matches
+            found = self._by_key.get(key)
+            if found is not None and not self._matched[found]:
+                return self._match(number, found, line)
+        return False
+
+    def _match(self, number: int, old: int, line: bytes) -> bool:
+        """Let a line show the series that an old line showed, if it does so in the same way."""
+        table = self._table
+        slot, size = table.slots[old], table.key_bytes[old]
+        same = line == table.lines[old] and not table.unsure
+        if slot == COMMENT:
+            if self._format is not table.format:
+                return False
+            if b"TYPE" in line:
+                self._reader.read(line)
+        elif slot == DUPLICATE or slot <= FIRST_TIMED:
+            return False  # these are read in full
+        elif not same:
+            found = self._tail(line, size)
+            if found is None or math.isinf(number_read := float(found[1])):
+                return False
+            if slot >= 0:
+                table.stems[slot] = table.stems[slot][:-8] + pack_double(number_read)
+        if slot >= 0:
+            if self._line_of_stem[slot] >= 0:
+                return False  # another text with the same labels was faster
+            self._line_of_stem[slot] = number
+        self._take(old, slot, size)
+        return True
+
+    def _take(self, old: int, slot: int, size: int) -> None:
+        self._matched[old] = 1
+        self._next_old = old + 1
+        self._slots.append(slot)
+        self._key_bytes.append(size)
+
+    def _index(self) -> Steps:
+        """Make the last page's series findable by their text."""
+        table = self._table
+        by_key: dict[bytes, int] = {}
+        self._by_key = by_key
+        for old, slot in enumerate(table.slots):
+            if slot != COMMENT and slot != DUPLICATE and not self._matched[old]:
+                by_key.setdefault(table.lines[old][: table.key_bytes[old]], old)
+            if old % 20_000 == 0:
+                yield
+
+    # ── reading a line in full ──
+
+    def _read(self, number: int) -> int:
+        """Read a line in full; return the number of the next."""
+        line = self._lines[number]
+        self._cost += _SLICE_LINES // _SLICE_SIGHTS
+        try:
+            entry = self._reader.read(line)
+        except UnterminatedError as error:
+            if number + 1 == len(self._lines):
+                self._refuse(f"line {number + 1}: {error}", number)
+            self._lines[number : number + 2] = [line + b"\n" + self._lines[number + 1]]
+            return number
+        except MalformedError as error:
+            self._refuse(f"line {number + 1}: {error}", number)
+        if isinstance(entry, End):
+            if self._format is Format.OPENMETRICS:
+                self._refuse(f"line {number + 2}: unexpected data after # EOF", number)
+            del self._lines[number:]
+        elif isinstance(entry, Sample):
+            self._see(number, entry)
+        else:
+            self._slots.append(COMMENT)
+            self._key_bytes.append(0)
+        return number + 1
+
+    def _see(self, number: int, sample: Sample) -> None:
+        table = self._table
+        timestamp_ms = sample.timestamp_ms if table.options.honor_timestamps else None
+        assert self._by_key is not None
+        old = self._by_key.get(sample.series)
+        if old is not None and not self._matched[old] and self._see_again(number, old, sample, timestamp_ms):
+            return
+        try:
+            head = table.encode(sample.labels)
+        except ScrapeError as error:
+            self._refuse(str(error), number, scraped=1)
+        slot = DROPPED if head is None else self._sight(number, head, sample, timestamp_ms)
+        self._slots.append(slot)
+        self._key_bytes.append(len(sample.series))
+
+    def _see_again(self, number: int, old: int, sample: Sample, timestamp_ms: int | None) -> bool:
+        """Take a line that shows a known series; return False where it is timed and was not, or the reverse."""
+        table = self._table
+        slot = table.slots[old]
+        if slot >= 0:
+            if timestamp_ms is not None or self._line_of_stem[slot] >= 0:
+                return False
+            self._line_of_stem[slot] = number
+            self._set_value(slot, sample)
+        elif slot <= FIRST_TIMED:
+            if timestamp_ms is None:
+                return False
+            self._timed_seen.add(slot)
+            see_timed(table.timed[slot], sample, timestamp_ms, self._reading)
+        self._take(old, slot, len(sample.series))
+        return True
+
+    def _set_value(self, slot: int, sample: Sample) -> None:
+        table = self._table
+        table.stems[slot] = table.stems[slot][:-8] + sample.value
+        if sample.exemplar is not None:
+            self._reading.exemplars.append((table.head(slot), sample.exemplar, self._reading.at_ms))
+
+    def _sight(self, number: int, head: bytes, sample: Sample, timestamp_ms: int | None) -> int:
+        """See a series text for the first time; its labels may be known all the same, from another text."""
+        table = self._table
+        slot = table.find(head)
+        if (fresh := self._fresh_by_head.get(head)) is not None:
+            timed = self._fresh[fresh][3]
+            if timed is None or timestamp_ms is None:
+                return DUPLICATE
+            see_timed(timed, sample, timestamp_ms, self._reading)
+            return _FIRST_FRESH - fresh
+        if slot >= 0 and timestamp_ms is None:
+            return self._take_over(number, slot, sample)
+        if slot <= FIRST_TIMED and slot in self._timed_seen and timestamp_ms is None:
+            return DUPLICATE
+        if slot <= FIRST_TIMED and timestamp_ms is not None:
+            self._takeovers += slot not in self._timed_seen
+            self._timed_seen.add(slot)
+            see_timed(table.timed[slot], sample, timestamp_ms, self._reading)
+            return slot
+        # A series may not be ordinary and timed on one page: what is timed then comes too late.
+        late = slot >= 0 and self._line_of_stem[slot] >= 0
+        return self._add(number, head, sample, timestamp_ms, late)
+
+    def _take_over(self, number: int, slot: int, sample: Sample) -> int:
+        if self._line_of_stem[slot] >= 0:
+            return DUPLICATE
+        self._line_of_stem[slot] = number
+        self._takeovers += 1
+        self._set_value(slot, sample)
+        return slot
+
+    def _add(self, number: int, head: bytes, sample: Sample, timestamp_ms: int | None, late: bool) -> int:
+        timed = None
+        if timestamp_ms is not None:
+            timed = Timed(head, last_ms=_NEVER_NEWER) if late else Timed(head)
+            see_timed(timed, sample, timestamp_ms, self._reading)
+        elif sample.exemplar is not None:
+            self._reading.exemplars.append((head, sample.exemplar, self._reading.at_ms))
+        self._fresh_by_head[head] = len(self._fresh)
+        self._fresh.append((number, head, None if timed else sample.value, timed))
+        return _FIRST_FRESH - len(self._fresh) + 1
+
+    # ── the end ──
+
+    def _refuse(self, reason: str, lines: int, scraped: int = 0) -> NoReturn:
+        """Refuse the page: what was read up to line `lines` has been seen; `scraped` counts the line itself."""
+        seen = {slot for slot, line in enumerate(self._line_of_stem) if line >= 0} | self._timed_seen
+        kinds = self._slots[:lines]
+        self._reading.scraped = sum(slot != COMMENT for slot in kinds) + scraped
+        self._reading.kept = sum(slot not in (COMMENT, DROPPED) for slot in kinds)
+        self._reading.added = len(self._fresh) + self._takeovers
+        self._table.end_unseen(seen, self._reading)
+        raise PageError(reason, self._reading)
+
+    def _check_limit(self) -> None:
+        limit = self._table.options.sample_limit
+        kept = [line for line, slot in enumerate(self._slots) if slot not in (COMMENT, DROPPED, DUPLICATE)]
+        if not limit or len(kept) <= limit:
+            return
+        within = set(self._slots[: kept[limit]])
+        for slot in range(len(self._line_of_stem)):
+            if slot not in within:
+                self._line_of_stem[slot] = -1
+        self._timed_seen &= within
+        self._fresh = [fresh for fresh in self._fresh if fresh[0] < kept[limit]]
+        self._refuse("sample limit exceeded", len(self._slots))
+
+    def _commit(self) -> Steps:
+        """Let the table become what the page showed."""
+        table, reading = self._table, self._reading
+        reading.added = len(self._fresh) + self._takeovers
+        table.slots, table.key_bytes, table.format = self._slots, self._key_bytes, self._format
+        table.line_of_stem = self._line_of_stem
+        # From the last one down: the stem that fills a gap is then always one that stays.
+        for slot in range(len(table.stems) - 1, -1, -1):
+            if self._line_of_stem[slot] < 0:
+                self._end(slot, bool(table.live[slot]))
+                if len(reading.loose) % _SLICE_LINES == 0:
+                    yield
+        for slot in [slot for slot in table.timed if slot not in self._timed_seen]:
+            self._end(slot, table.timed[slot].live)
+        numbers: list[int] = []
+        for line, head, value, timed in self._fresh:
+            numbers.append(table.add(head, value, line, timed))
+            if len(numbers) % _SLICE_LINES == 0:
+                yield
+        if numbers:
+            for line, slot in enumerate(self._slots):
+                if slot <= _FIRST_FRESH:
+                    self._slots[line] = numbers[_FIRST_FRESH - slot]
+        table.samples = sum(slot != COMMENT for slot in self._slots)
+        table.dropped = self._slots.count(DROPPED)
+        table.duplicates = self._slots.count(DUPLICATE)
+        yield
+
+    def _end(self, slot: int, live: bool) -> None:
+        head = self._table.remove(slot)
+        if live:
+            self._reading.end(head)
