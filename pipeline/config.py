@@ -79,11 +79,15 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 
 def read(path: Path, text_scalars: bool = False) -> Document:
     """Parse a YAML file; `text_scalars` as in `parse`; raises ConfigError."""
+    return parse(read_text(path), str(path), text_scalars)
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text; raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Mistake(str(path), 1, "", f"cannot be read: {error}")]) from error
-    return parse(text, str(path), text_scalars)
 
 
 def parse(text: str, file: str, text_scalars: bool = False) -> Document:

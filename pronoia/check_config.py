@@ -10,7 +10,7 @@ import click
 from pydantic import BaseModel
 
 from agent.config import AgentConfig, build, secret_files
-from pipeline.config import ConfigError, Document, Key, Mistake, read, validate
+from pipeline.config import ConfigError, Document, Key, Mistake, parse, read_text, validate
 
 _MODELS = {"gateway": ("gateway.config", "GatewayConfig"), "ingester": ("ingester.config", "IngesterConfig")}
 
@@ -35,10 +35,11 @@ def check_config(file: Path, strict: bool) -> None:
 
 def check(path: Path, *, strict: bool) -> tuple[str, list[str]]:
     """Return what a usable file is, and warnings; raises ConfigError with every mistake."""
-    document = read(path)
+    text, file = read_text(path), str(path)
+    document = parse(text, file)
     kind = kind_of(document.value)
     if kind == "agent":
-        return _check_agent(read(path, text_scalars=True), (), strict)
+        return _check_agent(parse(text, file, text_scalars=True), (), strict)
     if kind != "up":
         return _check_section(document, kind, None, ()), []
     # `up` has a section for each of the three; the agent's keeps its scalars as the file writes them.
@@ -46,7 +47,7 @@ def check(path: Path, *, strict: bool) -> tuple[str, list[str]]:
     for name, value in document.value.items():
         try:
             if name == "agent":
-                part, warned = _check_agent(read(path, text_scalars=True), ("agent",), strict)
+                part, warned = _check_agent(parse(text, file, text_scalars=True), ("agent",), strict)
                 warnings += warned
             elif name in _MODELS:
                 part = _check_section(document, name, value, (name,))

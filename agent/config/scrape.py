@@ -27,20 +27,26 @@ def parse_size_limit(value: object) -> int:
     return parse_bytes(value)
 
 
+PROTOBUF = "PrometheusProto"
+"""Prometheus' protobuf pages, the only ones with native histograms: read, warned of, and never asked for."""
+
+
 def _protocol(value: object) -> object:
-    if value == "PrometheusProto":
-        raise ValueError("PrometheusProto is not supported: pages are scraped as text")
+    if value == PROTOBUF:
+        raise ValueError(f"{PROTOBUF} is not supported: pages are scraped as text")
     if isinstance(value, str) and value not in PROTOCOLS:
         raise ValueError(f"unknown scrape protocol {value}, supported: {', '.join(sorted(PROTOCOLS))}")
     return value
 
 
-def _distinct(protocols: tuple[ScrapeProtocol, ...]) -> tuple[ScrapeProtocol, ...]:
-    if not protocols:
+def _protocols(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        return value
+    if not value:
         raise ValueError("scrape_protocols cannot be empty")
-    if len(set(protocols)) < len(protocols):
-        raise ValueError(f"duplicated protocol in scrape_protocols, got {' '.join(protocols)}")
-    return protocols
+    if len({str(name).lower() for name in value}) < len(value):
+        raise ValueError(f"duplicated protocol in scrape_protocols, got {' '.join(map(str, value))}")
+    return [name for name in value if name != PROTOBUF] or value
 
 
 def _text_labels(labels: object) -> object:
@@ -62,9 +68,8 @@ def _show(text: object) -> str:
 
 SizeLimit = Annotated[int, BeforeValidator(parse_size_limit)]
 Count = Annotated[int, Field(ge=0)]
-Off = Annotated[bool, off("is not supported: pages are scraped as text, which holds no native histograms")]
 Protocol = Annotated[ScrapeProtocol, BeforeValidator(_protocol)]
-Protocols = Annotated[tuple[Protocol, ...], AfterValidator(_distinct)]
+Protocols = Annotated[tuple[Protocol, ...], BeforeValidator(_protocols)]
 LabelMap = Annotated[dict[str, str], BeforeValidator(_text_labels)]
 
 
@@ -96,8 +101,9 @@ class Limits(NullableSection):
     always_scrape_classic_histograms: bool = False
     """Read and of no effect: a text page has no other histograms."""
     extra_scrape_metrics: bool = False
-    scrape_native_histograms: Off = False
-    convert_classic_histograms_to_nhcb: Off = False
+    scrape_native_histograms: bool = False
+    """Warned of: what a page has as native histograms only is not scraped."""
+    convert_classic_histograms_to_nhcb: Annotated[bool, off("is not supported")] = False
 
 
 class GlobalConfig(Limits):

@@ -16,7 +16,7 @@ REASONS: dict[str, str] = {
     entry["file"]: entry["err_contains"] for entry in json.loads((FILES / "bad_errors.json").read_text())
 }
 NOT_SUPPORTED = re.compile(
-    rf"(?:({'|'.join(DISCOVERIES)})_sd_configs|tracing|scrape_failure_log_file|scrape_native_histograms"
+    rf"(?:({'|'.join(DISCOVERIES)})_sd_configs|tracing|scrape_failure_log_file"
     r"|convert_classic_histograms_to_nhcb): is not supported"
 )
 
@@ -31,7 +31,7 @@ OUR_WORDS = {
     "remote_write_wrong_msg.bad.yml": "protobuf_message: must be 'prometheus.WriteRequest' or",
     "labelmap.bad.yml": "replacement: ",
     "scrape_config_files_scrape_protocols.bad.yml": "unknown scrape protocol prometheusproto, supported: ",
-    "scrape_config_files_scrape_protocols2.bad.yml": "PrometheusProto is not supported",
+    "scrape_config_files_scrape_protocols2.bad.yml": "duplicated protocol in scrape_protocols, got ",
     "scrape_config_files_fallback_scrape_protocol1.bad.yml": "unknown scrape protocol prometheusproto, supported: ",
     "scrape_config_files_fallback_scrape_protocol2.bad.yml": "fallback_scrape_protocol: Input should be",
     "metric_name_validation_scheme.bad.yml": "metric_name_validation_scheme: must be 'legacy' or 'utf8'",
@@ -70,6 +70,8 @@ def test_good_files_load_or_are_refused_by_name(path: Path) -> None:
     [
         "agent_mode.good.yml",
         "external_labels.good.yml",
+        "global_enable_scrape_native_hist_and_scrape_protocols.good.yml",
+        "local_disable_scrape_native_hist.good.yml",
         "global_timeout.good.yml",
         "global_enable_extra_scrape_metrics.good.yml",
         "remote_write_retry_on_rate_limit.good.yml",

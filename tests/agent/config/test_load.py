@@ -45,6 +45,7 @@ scrape_configs:
       - targets: ["localhost:9090"]
         labels:
           app: "prometheus"
+    scrape_native_histograms: true
 """
 
 
@@ -55,13 +56,28 @@ def test_the_file_that_prometheus_comes_with_loads(tmp_path: Path) -> None:
     assert job.static_configs[0].labels == {"app": "prometheus"}
     assert [warning.replace(f"{tmp_path}/", "") for warning in result.warnings] == [
         "prometheus.yml:6: an agent evaluates no rules and keeps no series; of no effect here:"
-        " alerting (line 6), global.evaluation_interval (line 3)"
+        " alerting (line 6), global.evaluation_interval (line 3)",
+        "prometheus.yml:22: scrape_configs[0].scrape_native_histograms: native histograms are not scraped:"
+        " pages are asked for as text, which has the classic ones",
     ]
 
 
 def test_strict_makes_a_mistake_of_the_warning(tmp_path: Path) -> None:
-    (line,) = mistakes(tmp_path, STOCK, strict=True)
-    assert line.startswith("prometheus.yml:6: an agent evaluates no rules")
+    first, second = mistakes(tmp_path, STOCK, strict=True)
+    assert first.startswith("prometheus.yml:6: an agent evaluates no rules")
+    assert second.startswith("prometheus.yml:22: scrape_configs[0].scrape_native_histograms: ")
+
+
+def test_protobuf_is_never_asked_for(tmp_path: Path) -> None:
+    both = "{job_name: a, scrape_protocols: [PrometheusProto, PrometheusText0.0.4]}"
+    result = load(write(tmp_path, f"scrape_configs: [{both}]"), {})
+    assert result.config.scrape_configs[0].scrape_protocols == ("PrometheusText0.0.4",)
+    assert len(result.warnings) == 1
+    alone = "{job_name: a, scrape_protocols: [PrometheusProto]}"
+    assert mistakes(tmp_path, f"scrape_configs: [{alone}]") == [
+        "prometheus.yml:1: scrape_configs[0].scrape_protocols[0]: PrometheusProto is not supported:"
+        " pages are scraped as text"
+    ]
 
 
 def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
