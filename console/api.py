@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from console.history import History
+from console.machines import machines
 from console.prometheus_api import BadRequestError, answer
 from console.sources import Plain, Sources
 from pipeline.errors import PipelineError
@@ -35,6 +36,7 @@ class Api:
         app.router.add_get("/api/v1/status", self._status)
         app.router.add_get("/api/v1/targets", self._targets)
         app.router.add_get("/api/console/overview", self._overview)
+        app.router.add_get("/api/console/machines", self._machines)
         app.router.add_get("/api/console/dead-letters", self._dead_letters)
         app.router.add_get("/api/console/search", self._search)
         app.router.add_get("/api/console/series", self._series)
@@ -77,6 +79,14 @@ class Api:
         if self._store is not None:
             out["store"] = asdict(await self._store.summary())
         return out
+
+    async def _machines(self, request: web.Request) -> web.Response:
+        async def found(_: Any) -> Plain:
+            if self._store is None:
+                return {"total": 0, "machines": []}
+            return await machines(self._store, time.time())
+
+        return await answer(request, found)
 
     async def _dead_letters(self, request: web.Request) -> web.Response:
         async def dead_letters(_: Any) -> Plain:

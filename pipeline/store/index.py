@@ -63,8 +63,18 @@ class SeriesHead:
 
 
 def labels_of(key: bytes) -> Labels:
-    """Decode the labels of a key."""
-    return decode_series(key, 0, len(key)).labels
+    """Decode the labels of a key, as `encode_labels` made it."""
+    out = []
+    at, end = 0, len(key)
+    while at < end:
+        # Each label: 0x0A length 0x0A length name 0x12 length value. A start decodes every label of the store.
+        value_at = at + 4 + key[at + 3]
+        behind = at + 2 + key[at + 1]
+        if key[at + 1] > 127:  # a length of more than one byte
+            return decode_series(key, 0, end).labels
+        out.append((key[at + 4 : value_at].decode(), key[value_at + 2 : behind].decode()))
+        at = behind
+    return tuple(out)
 
 
 @dataclass(slots=True)

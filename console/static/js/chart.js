@@ -1,7 +1,10 @@
 // The chart: uPlot in the page's own colours, one line a series, gaps where there are no samples.
 
+import { binary } from "./format.js";
+
 const HEIGHT = 340;
 const COLOURS = 10;
+const POWERS_OF_TWO = Array.from({ length: 60 }, (_, n) => 2 ** n);
 
 /** Draw into a place. `on` is told of a zoom (from, to), of its reset, and of the point under the cursor (or null). */
 export function plot(place, on) {
@@ -42,12 +45,13 @@ export function plot(place, on) {
     return {
       width: place.clientWidth || 600,
       height: HEIGHT,
+      padding: [12, 22, 0, 0],
       legend: { show: false },
       cursor: { points: { size: 7 }, drag: { x: true, y: false, setScale: false }, y: false },
       scales: { x: { time: true, range: () => shown.range }, y: { range: padded } },
       axes: [
         { ...axis, space: 70, values: clock },
-        { ...axis, size: widest, values: (_, splits) => splits.map((value) => (value === null ? "" : shown.format(value))) },
+        { ...axis, size: widest, ...(binary(next.format) ? { incrs: POWERS_OF_TWO } : {}), values: (_, splits) => splits.map((value) => (value === null ? "" : shown.format(value))) },
       ],
       series: [{}, ...next.lines.map((line, n) => ({
         show: line.shown,

@@ -158,7 +158,7 @@ export function explore(place, parameters) {
       return;
     }
     const more = found.names > found.families.length ? `; the first ${whole(found.families.length)} are shown` : "";
-    show(summary, `${whole(found.total)} series of ${whole(found.names || 0)} metrics${more}`);
+    show(summary, `${whole(found.total)} series of ${whole(found.names || 0)} ${found.names === 1 ? "metric" : "metrics"}${more}`);
     const at = results.scrollTop;
     const focused = document.activeElement?.dataset?.key;
     show(results,
@@ -170,19 +170,21 @@ export function explore(place, parameters) {
 
   function drawFamily(family, words) {
     const list = opened.get(family.name);
+    const shared = list ? sharedLabels(list.series) : {};
     return h("div.group",
       h("button.family", { type: "button", title: family.help, "aria-expanded": String(Boolean(list)), onclick: () => toggleFamily(family.name) },
         h("span.twist", { "aria-hidden": "true" }), h("span.name", ...marked(family.name, words)), family.type ? h("span.type", family.type) : null, h("span.count", whole(family.count))),
       list ? h("div.members",
         list.total > 1 ? h("button.all", { type: "button", onclick: () => chooseAll(list.series) }, list.total > MAX_CHOSEN ? `Choose the first ${MAX_CHOSEN}` : `Choose all ${list.total}`) : null,
-        list.series.map((labels) => drawSeries(labels, words)),
+        Object.keys(shared).length ? h("p.alike", pairs(shared, words)) : null,
+        list.series.map((labels) => drawSeries(labels, words, shared)),
         list.total > list.series.length ? h("p.note", `${whole(list.total - list.series.length)} more: type to narrow down.`) : null) : null);
   }
 
-  function drawSeries(labels, words) {
+  function drawSeries(labels, words, shared) {
     const key = keyOf(labels);
     const button = h("button.series", { type: "button", "aria-pressed": String(chosen.has(key)), onclick: () => toggle(labels) },
-      ...Object.entries(labels).filter(([name]) => name !== "__name__").map(([name, value]) => h("span.pair", h("span.dim", `${name}=`), h("span", ...marked(value, words)))));
+      pairs(labels, words, shared));
     if (Object.keys(labels).length === 1) button.append(h("span.dim", "no labels"));
     button.dataset.key = key;
     return button;
@@ -241,6 +243,7 @@ export function explore(place, parameters) {
   /** The table below the chart: the newest values, or those under the cursor. */
   function drawLegend(at) {
     if (!drawn) return;
+    const shared = sharedLabels(drawn.wanted);
     const rows = drawn.wanted.map((labels, n) => {
       const values = drawn.series[n];
       const format = unit(labels.__name__, drawn.rate);
@@ -249,7 +252,7 @@ export function explore(place, parameters) {
       const key = keyOf(labels);
       return h("tr", { className: hidden.has(key) ? "off" : "" },
         h("td", h("button.swatch", { type: "button", className: `swatch c${n % 10}`, title: "Show or hide", "aria-pressed": String(!hidden.has(key)), onclick: () => { if (!hidden.delete(key)) hidden.add(key); refreshChart(); } })),
-        h("td.who", h("strong", labels.__name__ || ""), " ", h("span.dim", labelText(labels))),
+        h("td.who", { title: labelText(labels) }, h("strong", labels.__name__ || ""), " ", h("span.dim", labelText(labels, shared))),
         h("td.number.now", there.length ? format(now) : values === null ? "gone" : "no samples"),
         h("td.number.dim", there.length ? format(Math.min(...there)) : "–"),
         h("td.number.dim", there.length ? format(Math.max(...there)) : "–"),
@@ -257,7 +260,8 @@ export function explore(place, parameters) {
     });
     show(legend, h("div.scroll", h("table",
       h("thead", h("tr", h("th"), h("th", "Series"), h("th.number", at === null ? "Newest" : time(drawn.times[at])), h("th.number", "Least"), h("th.number", "Most"), h("th"))),
-      h("tbody", rows))));
+      h("tbody", rows))),
+    Object.keys(shared).length ? h("p.note.shared", "All with ", h("span", labelText(shared))) : null);
   }
 
   return {
@@ -268,6 +272,19 @@ export function explore(place, parameters) {
     moved: (to) => { load(to); drawResults(); refreshChart(); },
     close: () => { searching?.abort(); asking?.abort(); chart.close(); },
   };
+}
+
+/** Labels but the name and those in `shared`, as elements, with the words of the search marked. */
+function pairs(labels, words, shared = {}) {
+  return Object.entries(labels).filter(([name]) => name !== "__name__" && !(name in shared))
+    .map(([name, value]) => [h("span.pair", h("span.dim", `${name}=`), ...marked(value, words)), " "]);
+}
+
+/** The labels, besides the name, that all of several series have alike. */
+function sharedLabels(wanted) {
+  if (wanted.length < 2) return {};
+  const [first, ...rest] = wanted;
+  return Object.fromEntries(Object.entries(first).filter(([name, value]) => name !== "__name__" && rest.every((labels) => labels[name] === value)));
 }
 
 const keyOf = (labels) => JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -65,6 +65,9 @@ export function time(at) {
   return date.toDateString() === new Date().toDateString() ? clock : `${date.toLocaleDateString("en-CA")} ${clock}`;
 }
 
+/** Whether numbers written so look rounder on an axis at powers of two. */
+export const binary = (format) => format === bytes || format === bytesPerSecond;
+
 const perSecond = (value) => `${short(value)}/s`;
 const bytesPerSecond = (value) => `${bytes(value)}/s`;
 const secondsPerSecond = (value) => `${short(value)} s/s`;
@@ -84,7 +87,7 @@ export function exact(value) {
   return value === null || value === undefined ? "–" : String(Number(value.toFixed(3)));
 }
 
-/** Labels without the name, as a selector writes them. */
-export function labelText(labels) {
-  return Object.entries(labels).filter(([name]) => name !== "__name__").map(([name, value]) => `${name}="${value}"`).join(", ");
+/** Labels without the name and without those in `shared`, as a selector writes them. */
+export function labelText(labels, shared = {}) {
+  return Object.entries(labels).filter(([name]) => name !== "__name__" && !(name in shared)).map(([name, value]) => `${name}="${value}"`).join(", ");
 }

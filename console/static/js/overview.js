@@ -1,5 +1,6 @@
 // The first page: is anything being lost? Then, per cluster and sink, the figures that say so.
 
+import { get } from "./api.js";
 import { empty, h, show } from "./dom.js";
 import { bytes, duration, short, whole } from "./format.js";
 import { spark } from "./spark.js";
@@ -9,17 +10,48 @@ const LATE_S = 60;
 
 /** Build the page. */
 export function overview(place) {
-  return { refresh: async (facts) => show(place, ...draw(facts)) };
+  let machines = { total: 0, machines: [] };
+  return {
+    refresh: async (facts) => {
+      show(place, ...draw(facts, machines));
+      machines = await get("console/machines");
+      show(place, ...draw(facts, machines));
+    },
+  };
 }
 
-function draw(facts) {
+function draw(facts, machines) {
   const rows = flatten(facts);
   return [
     verdict(facts, rows),
     figures(facts, rows),
     rows.length ? table(rows) : waiting(facts),
+    machinesPanel(machines),
     troubles(facts),
   ];
+}
+
+/** How the machines are that are scraped: the newest values, over their last quarter of an hour. */
+function machinesPanel({ total, machines }) {
+  if (!machines.length) return null;
+  const more = total > machines.length ? h("span.count", `the first ${machines.length} of ${whole(total)}`) : null;
+  return h("section.panel", h("h2", "Machines", more), h("div.machines", machines.map(machine)));
+}
+
+function machine(facts) {
+  const share = (value) => `${Math.round(value * 100)} %`;
+  const perSecond = (value) => `${bytes(value)}/s`;
+  const { cluster, instance } = facts.labels;
+  return h("article.machine",
+    h("h3", instance || "this machine", cluster ? h("span.count", cluster) : null),
+    h("dl", gauge("CPU", facts.cpu, share, 1, facts.cpus ? `${facts.cpus} cores` : ""), gauge("Memory", facts.memory, share, 1), gauge("Fullest disk", facts.full, share, 1),
+      gauge("Received", facts.received, perSecond), gauge("Sent", facts.sent, perSecond), gauge("Disk read", facts.read, perSecond), gauge("Disk written", facts.written, perSecond)));
+}
+
+function gauge(name, values, format, top = 0, note = "") {
+  const there = values.filter((value) => value !== null);
+  if (!there.length) return null;
+  return h("div.gauge", h("dt", name, note ? h("span.dim", ` ${note}`) : null), h("dd", format(there[there.length - 1])), spark(values, 61, top));
 }
 
 /** One row a (cluster, signal, sink), with the newest rates beside the counts. */
@@ -115,7 +147,7 @@ function table(rows) {
         h("td.number", { className: row.duplicated ? "number" : "number zero", title: "Came twice through the log, delivered once" }, whole(row.duplicated)),
         h("td.number", row.rate === null ? "–" : `${short(row.rate)}/s`),
         h("td.number", { className: `number ${row.lag_s > LATE_S ? "warn" : ""}` }, duration(row.lag_s)),
-        h("td", spark(row.rates))))))));
+        h("td", spark(row.rates, 120))))))));
 }
 
 const WORDS = { good: "Everything received is delivered", warn: "Refused items, or behind", bad: "Items are missing" };

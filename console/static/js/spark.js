@@ -1,21 +1,36 @@
-// A sparkline: the rates of the last ten minutes, newest at the right.
+// A sparkline: how a value moved, newest at the right.
 
 import { svg } from "./dom.js";
 
-const POINTS = 120;
+const WIDTH = 140;
+const HEIGHT = 26;
 
-/** Draw numbers as a line above a shaded area. */
-export function spark(values, width = 120, height = 26) {
-  const top = Math.max(...values, 0);
-  const image = svg("svg.spark", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-hidden": "true" });
-  if (values.length < 2) return image;
-  const step = width / (POINTS - 1);
-  const from = width - (values.length - 1) * step;
-  const y = (value) => (top ? height - 2 - (value / top) * (height - 4) : height - 2).toFixed(1);
-  const line = values.map((value, n) => `${(from + n * step).toFixed(1)},${y(value)}`).join(" ");
-  image.append(
-    svg("polygon", { points: `${from.toFixed(1)},${height} ${line} ${width},${height}` }),
-    svg("polyline", { points: line }),
-  );
+/** Draw numbers as a line above a shaded area; null is a gap. `points` fill the width, `top` is the least height. */
+export function spark(values, points, top = 0) {
+  const most = Math.max(...values.filter((value) => value !== null), top, 0);
+  const image = svg("svg.spark", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, "aria-hidden": "true", preserveAspectRatio: "none" });
+  const step = WIDTH / (points - 1);
+  const from = WIDTH - (values.length - 1) * step;
+  const place = (value, n) => [(from + n * step).toFixed(1), (most ? HEIGHT - 2 - (value / most) * (HEIGHT - 4) : HEIGHT - 2).toFixed(1)];
+  for (const [first, stretch] of stretches(values)) {
+    const line = stretch.map((value, n) => place(value, first + n));
+    const shape = line.map((at) => at.join(",")).join(" ");
+    image.append(
+      svg("polygon", { points: `${line[0][0]},${HEIGHT} ${shape} ${line[line.length - 1][0]},${HEIGHT}` }),
+      svg("polyline", { points: shape, "vector-effect": "non-scaling-stroke" }),
+    );
+  }
   return image;
+}
+
+/** The stretches without a gap of at least two values: [index of the first, values]. */
+function stretches(values) {
+  const out = [];
+  let first = 0;
+  values.concat([null]).forEach((value, n) => {
+    if (value !== null) return;
+    if (n - first > 1) out.push([first, values.slice(first, n)]);
+    first = n + 1;
+  });
+  return out;
 }

@@ -55,7 +55,7 @@ function jobPanel(job, all, some, words, now) {
   return h("section.panel",
     h("h2", job, h("span", { className: `count ${up === all.length ? "good" : "bad"}` }, `${up} / ${all.length} up`)),
     h("div.scroll", h("table.targets",
-      h("thead", h("tr", h("th", "Health"), h("th", "Instance"), h("th", "Labels"), h("th.number", "Last scrape"), h("th.number", "Took"), h("th.number", "Every"))),
+      h("thead", h("tr", h("th.w-health", "Health"), h("th.w-instance", "Instance"), h("th", "Labels"), h("th.number.w-time", "Last scrape"), h("th.number.w-short", "Took"), h("th.number.w-short", "Every"))),
       h("tbody", some.slice(0, MAX_ROWS).map((target) => row(target, words, now))))),
     some.length > MAX_ROWS ? h("p.note", `${whole(some.length - MAX_ROWS)} more: filter to see them.`) : null);
 }
@@ -79,7 +79,7 @@ const chips = (labels, words) => h("span.chips", Object.entries(labels).map(([na
 function droppedPanel(dropped, counts, words, open) {
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0) || dropped.length;
   const details = h("details.panel", { open: open.has("dropped"), ontoggle: () => (details.open ? open.add("dropped") : open.delete("dropped")) },
-    h("summary", h("h2", "Dropped", h("span.count", whole(total)))),
+    h("summary", h("span.twist", { "aria-hidden": "true" }), h("h2", "Dropped", h("span.count", whole(total)))),
     h("p.note", "Found by discovery, and dropped by a rule or for the reason given: never scraped."),
     h("div.scroll", h("table", h("thead", h("tr", h("th", "Job"), h("th", "Reason"), h("th", "Discovered labels"))),
       h("tbody", dropped.slice(0, MAX_ROWS).map((target) => h("tr", h("td", target.scrapePool), h("td", target.reason || "–", target.rule === null || target.rule === undefined ? null : h("div.dim", `relabel_configs[${target.rule}]`)), h("td", chips(target.discoveredLabels, words))))))));
