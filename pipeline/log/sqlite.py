@@ -75,7 +75,7 @@ class SqliteLog:
         self._metrics = metrics
         self._max_bytes = max_bytes
         self._max_pending_bytes = max_pending_bytes
-        self._max_record_bytes = max_record_bytes
+        self._max_record_bytes = max_record_bytes if max_bytes is None else min(max_record_bytes, max_bytes // 4)
         self._discard_oldest = discard_oldest
         self._clock = clock
         self._lock: IO[bytes] | None = None

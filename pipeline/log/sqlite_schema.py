@@ -18,7 +18,7 @@ PAGE_BYTES: Final = 65_536
 WAL_BYTES: Final = 64 * 2**20
 OFFSET_BITS: Final = 40
 # SQLite takes blobs up to 10^9 bytes; a record much larger than a request's limit is a mistake of the caller.
-MAX_RECORD_BYTES: Final = 64 * 2**20
+MAX_RECORD_BYTES: Final = 16 * 2**20
 
 _TABLES: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
