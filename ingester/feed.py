@@ -376,7 +376,7 @@ class Feed:
         return Backoff(remote_write.queue_config.min_backoff, remote_write.queue_config.max_backoff)
 
     async def _rest(self, delay_s: float) -> None:
-        """Wait before the next try; raises _StoppedError when the partition is to be let go, since nothing is in flight."""
+        """Wait before the next try; raises _StoppedError when the partition is to be let go: nothing is in flight."""
         try:
             async with asyncio.timeout(delay_s):
                 await self._stopping.wait()
@@ -389,7 +389,7 @@ class Feed:
         before = stream.trouble
         stream.trouble = outcome if isinstance(outcome, Retry) else None
         extra = {"sink": self._context.config.name, "cluster": stream.cluster, "tenant": stream.tenant}
-        if stream.trouble is not None and (before is None or before.reason != stream.trouble.reason):
+        if stream.trouble is not None and stream.trouble.reason != (before.reason if before else None):
             level = logging.ERROR if stream.trouble.alarm else logging.WARNING
             logger.log(level, "store does not take it, trying again", extra={**extra, "reason": stream.trouble.reason})
         elif before is not None and isinstance(outcome, Delivered):
@@ -493,13 +493,18 @@ class Feed:
 
     def _settle(self, done: list[Entry], target: int) -> None:
         progress = self._progress
+        sums: dict[str, Counts] = {}
         for entry in done:
             self._open.popleft()
             if entry.counted:
                 self._open_items -= entry.items
             if entry.verdict is not None:
                 progress.settled.apply(entry.verdict)
-                self._count(entry)
+                entry.counts.delivered = entry.counts.received - entry.counts.rejected
+                sums.setdefault(entry.cluster, Counts()).add(entry.counts)
+        for cluster, counts in sums.items():
+            progress.ledger.setdefault(cluster, Counts()).add(counts)
+            self._tell(cluster, counts)
         self.committed = progress.offset = target
         progress.head_ms = done[-1].append_ms
         progress.ahead = [span for span in progress.ahead if span[1] > target]
@@ -508,13 +513,10 @@ class Feed:
         self._committing = None
         self._wake.set()
 
-    def _count(self, entry: Entry) -> None:
-        counts, metrics = entry.counts, self._context.metrics
-        counts.delivered = counts.received - counts.rejected
-        self._progress.ledger.setdefault(entry.cluster, Counts()).add(counts)
+    def _tell(self, cluster: str, counts: Counts) -> None:
+        metrics = self._context.metrics
         if counts.rejected:
             self.urgent.set()
-        labels = (self._context.config.name, entry.cluster)
         for counter, items in (
             (metrics.received, counts.received),
             (metrics.delivered, counts.delivered),
@@ -524,7 +526,7 @@ class Feed:
             (metrics.duplicated, counts.duplicated),
         ):
             if items:
-                counter.labels(*labels).inc(items)
+                counter.labels(self._context.config.name, cluster).inc(items)
 
 
 class _StoppedError(Exception):

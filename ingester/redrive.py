@@ -5,7 +5,7 @@ What was redriven is remembered in the compacted topic (key `redriven/OFFSET`): 
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,17 +42,24 @@ class Redrive:
     clock: Callable[[], float]
 
     async def listing(self, *, limit: int = 1_000, sink: str = "") -> dict[str, Any]:
-        """Return the newest `limit` letters that were not redriven, newest first."""
-        out = [_summary(offset, letter) async for offset, letter in self._letters() if not sink or letter.sink == sink]
-        return {"dead_letters": out[::-1][:limit], "total": len(out), "items": sum(item["items"] for item in out)}
+        """Return the newest `limit` letters that were not redriven, newest first, and how many there are in all."""
+        marks = await self._redriven()
+        start, end = await self.log.bounds(self._at)
+        # Only the end of the topic is read, unless letters of one sink have to be picked out of all.
+        offset = start if sink else max(start, end - limit - len(marks))
+        out: list[dict[str, Any]] = []
+        async for number, letter in self._letters(offset, end, marks):
+            if not sink or letter.sink == sink:
+                out.append(_summary(number, letter))
+        total = len(out) if sink else end - start - sum(start <= number < end for number in marks)
+        return {"dead_letters": out[::-1][:limit], "total": total}
 
     async def show(self, number: int) -> dict[str, Any]:
         """Return one letter with its series, redriven or not. Raises PermanentError where there is no such letter."""
         letter = await self._letter(number)
-        kept = await self.log.compacted(self._marks)
         return {
             **_summary(number, letter),
-            "redriven": bool(kept.get(_key(number))),
+            "redriven": number in await self._redriven(),
             "headers": {name: value.decode(errors="replace") for name, value in letter.original},
             "series": _series(letter.payload),
         }
@@ -64,7 +71,7 @@ class Redrive:
         Raises PermanentError for what cannot be sent, and waits while the store is down.
         """
         letter = await self._letter(number)
-        if (await self.log.compacted(self._marks)).get(_key(number)):
+        if number in await self._redriven():
             return {"id": number, "redriven": True, "delivered": 0, "rejected": 0, "reason": "was redriven before"}
         envelope = _envelope_of(number, letter)
         config = next((config for config in self.config.sinks if config.name == letter.sink), None)
@@ -90,10 +97,6 @@ class Redrive:
             "reason": reasons[0] if reasons else "",
         }
 
-    async def numbers(self, sink: str = "") -> list[int]:
-        """Return the ids of all letters that were not redriven, oldest first."""
-        return [offset async for offset, letter in self._letters() if not sink or letter.sink == sink]
-
     @property
     def _at(self) -> Partition:
         return Partition(self.config.prefix() + DEAD_LETTERS_TOPIC, 0)
@@ -102,15 +105,18 @@ class Redrive:
     def _marks(self) -> Partition:
         return Partition(self.config.prefix() + SETTLED_TOPIC, 0)
 
-    async def _letters(self) -> AsyncIterator[tuple[int, DeadLetter]]:
+    async def _redriven(self) -> set[int]:
+        """Return the ids of what was redriven and is not to be shown any more."""
         kept = await self.log.compacted(self._marks)
-        offset, end = await self.log.bounds(self._at)
+        return {number for key, mark in kept.items() if mark and (number := _number(key)) is not None}
+
+    async def _letters(self, offset: int, end: int, without: set[int]) -> AsyncIterator[tuple[int, DeadLetter]]:
         while offset < end:
             records = await self.log.read(self._at, offset, max_bytes=_READ_BYTES)
             if not records:
                 return
             for record in records:
-                if kept.get(_key(record.offset)):
+                if record.offset in without:
                     continue
                 try:
                     yield record.offset, from_record(record)
@@ -132,18 +138,19 @@ class Redrive:
         mark = json.dumps({"at_ms": int(self.clock() * 1000)}).encode()
         await (await self.log.append(self._marks, _HEADERS, mark, key=_key(number)))
         start, _ = await self.log.bounds(self._at)
-        for key in _outlived(await self.log.compacted(self._marks), start):
-            await (await self.log.append(self._marks, _HEADERS, b"", key=key))
+        for outlived in await self._redriven():
+            if outlived < start:
+                await (await self.log.append(self._marks, _HEADERS, b"", key=_key(outlived)))
 
 
 def _key(number: int) -> bytes:
     return f"{_MARK}{number}".encode()
 
 
-def _outlived(kept: Mapping[bytes, bytes], start: int) -> list[bytes]:
-    """Return the marks of letters that the log no longer has."""
-    prefix = _MARK.encode()
-    return [key for key, mark in kept.items() if mark and key.startswith(prefix) and int(key[len(prefix) :]) < start]
+def _number(key: bytes) -> int | None:
+    """Return the id that a mark's key holds; None for other keys of the topic."""
+    number = key.removeprefix(_MARK.encode())
+    return int(number) if number != key and number.isdigit() else None
 
 
 def _envelope_of(number: int, letter: DeadLetter) -> Envelope:
@@ -162,6 +169,7 @@ def _summary(number: int, letter: DeadLetter) -> dict[str, Any]:
         "at_ms": letter.at_ms,
         "sink": letter.sink,
         "cluster": headers.get("cluster", b"").decode(errors="replace"),
+        "signal": headers.get("signal", b"").decode(errors="replace"),
         "items": letter.items,
         "status": letter.status,
         "reason": letter.reason,

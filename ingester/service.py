@@ -18,7 +18,7 @@ from ingester.progress import SETTLED_TOPIC, ProgressLog
 from ingester.sinks import Sink
 from ingester.sinks import remote_write as remote_write_sink
 from ingester.status import Standing, summarise
-from pipeline.errors import PermanentError, TransientError
+from pipeline.errors import PermanentError, PipelineError
 from pipeline.log.interface import Log, Partition
 from pipeline.telemetry import IngesterMetrics
 
@@ -137,7 +137,7 @@ class Ingester:
     async def _answer_status(self, _: web.Request) -> web.Response:
         try:
             return web.json_response(await self.status())
-        except TransientError as error:
+        except PipelineError as error:
             return web.json_response({"error": str(error)}, status=503)
 
     async def status(self) -> dict[str, Any]:

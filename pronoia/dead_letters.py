@@ -2,18 +2,20 @@
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from console.sources import DeadLetterPage, DeadLetterRow
+from ingester.config import IngesterConfig
+from ingester.redrive import Redrive
 from pipeline.errors import PermanentError, PipelineError
-from pronoia.desk import complain, desk_of, load
+from pipeline.log.interface import Log
+from pronoia.desk import complain, desk_of, where_to_ask
 
-_config = click.option(
-    "--config", "file", required=True, type=click.Path(path_type=Path), help="The ingester's configuration."
-)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _sink = click.option("--sink", default="", help="Only what this sink's store refused.")
 
@@ -24,14 +26,14 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list")
-@_config
+@where_to_ask
 @_sink
 @_json
-def listing(file: Path, sink: str, as_json: bool) -> None:
+def listing(file: Path | None, url: str | None, data: Path, sink: str, as_json: bool) -> None:
     """List what was refused and not redriven, newest first."""
 
     async def work() -> dict[str, Any]:
-        async with desk_of(load(file)) as desk:
+        async with desk_of(file, url, data) as desk:
             return await desk.listing(sink)
 
     try:
@@ -46,18 +48,18 @@ def listing(file: Path, sink: str, as_json: bool) -> None:
             f"{letter['id']:>8}  {_time(letter['at_ms'])}  {letter['sink']}  {letter['cluster'] or '-'}"
             f"  {letter['items']} items  {letter['reason']}"
         )
-    click.echo(f"{found['total']} dead letters with {found['items']} items")
+    click.echo(f"{found['total']} dead letters")
 
 
 @dead_letters.command()
 @click.argument("number", metavar="ID", type=int)
-@_config
+@where_to_ask
 @_json
-def show(number: int, file: Path, as_json: bool) -> None:
+def show(number: int, file: Path | None, url: str | None, data: Path, as_json: bool) -> None:
     """Show one dead letter with its series."""
 
     async def work() -> dict[str, Any]:
-        async with desk_of(load(file)) as desk:
+        async with desk_of(file, url, data) as desk:
             return await desk.show(number)
 
     try:
@@ -85,17 +87,19 @@ def show(number: int, file: Path, as_json: bool) -> None:
 
 @dead_letters.command()
 @click.argument("numbers", metavar="[ID]...", nargs=-1, type=int)
-@_config
+@where_to_ask
 @_sink
 @click.option("--all", "everything", is_flag=True, help="All that were not redriven yet.")
 @_json
-def redrive(numbers: tuple[int, ...], file: Path, sink: str, everything: bool, as_json: bool) -> None:
+def redrive(
+    numbers: tuple[int, ...], file: Path | None, url: str | None, data: Path, sink: str, everything: bool, as_json: bool
+) -> None:
     """Send dead letters again; what the store takes is listed no more. Exits 1 when something was refused again."""
     if bool(numbers) == everything:
         raise click.UsageError("give either ids or --all")
 
     async def work() -> list[dict[str, Any]]:
-        async with desk_of(load(file)) as desk:
+        async with desk_of(file, url, data) as desk:
             chosen = list(numbers)
             if everything:
                 chosen = sorted(letter["id"] for letter in (await desk.listing(sink))["dead_letters"])
@@ -119,6 +123,25 @@ def redrive(numbers: tuple[int, ...], file: Path, sink: str, everything: bool, a
             click.echo(f"{result['id']:>8}  {word}  {result['delivered']} items delivered  {result['reason']}")
     if not all(result["redriven"] for result in results):
         raise SystemExit(1)
+
+
+async def newest_refusals(log: Log, config: IngesterConfig, most: int) -> DeadLetterPage:
+    """Return what the console shows of the dead letters; raises TransientError."""
+    found = await Redrive(log, config, lambda _: None, time.time).listing(limit=most)
+    rows = [
+        DeadLetterRow(
+            id=str(letter["id"]),
+            at_ms=letter["at_ms"],
+            cluster=letter["cluster"],
+            sink=letter["sink"],
+            signal=letter["signal"],
+            status=letter["status"],
+            reason=letter["reason"],
+            items=letter["items"],
+        )
+        for letter in found["dead_letters"]
+    ]
+    return DeadLetterPage(found["total"], rows)
 
 
 def _time(at_ms: int) -> str:

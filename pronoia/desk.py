@@ -2,24 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import click
 from prometheus_client import CollectorRegistry
 
+from gateway.config import GatewayConfig
 from ingester.config import IngesterConfig
 from ingester.desk import Desk
 from ingester.sinks import Sink, remote_write
 from pipeline import config as configuration
-from pipeline.config import ConfigError
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.config import open_log
 from pipeline.telemetry import LogMetrics
+from pronoia.component import log_within
 
 
 @dataclass(slots=True)
@@ -31,13 +32,18 @@ class RemoteDesk:
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
         """Ask for something; raises PermanentError or TransientError as the desk did."""
-        async with self.session.get(self.url + path, params=query) as response:
-            return await _content(response)
+        return await self._request("GET", path, params=query)
 
     async def post(self, path: str, content: dict[str, Any]) -> dict[str, Any]:
         """Have something done."""
-        async with self.session.post(self.url + path, json=content) as response:
-            return await _content(response)
+        return await self._request("POST", path, json=content)
+
+    async def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            async with self.session.request(method, self.url + path, **options) as response:
+                return await _content(response)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise TransientError(f"{self.url}: {error or type(error).__name__}") from error
 
     async def listing(self, sink: str = "") -> dict[str, Any]:
         """See `Redrive.listing`."""
@@ -83,24 +89,46 @@ class LocalDesk:
 AnyDesk = RemoteDesk | LocalDesk
 
 
-def load(file: Path) -> IngesterConfig:
-    """Read an ingester's configuration, or the `ingester:` section of a file for `pronoia up`; raises ConfigError."""
-    document = configuration.read(file)
-    if isinstance(document.value, dict) and isinstance(document.value.get("ingester"), dict):
-        return configuration.validate(document, IngesterConfig, document.value["ingester"], ("ingester",))
-    return configuration.validate(document, IngesterConfig)
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+def where_to_ask(command: CommandT) -> CommandT:
+    """Add --config and --url, of which one has to be given, and --data."""
+    for option in (
+        click.option(
+            "--data",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=Path("data"),
+            show_default=True,
+            help="The folder that the ingester keeps its log in.",
+        ),
+        click.option("--url", help="The admin address of a running ingester, or of `pronoia up`."),
+        click.option("--config", "file", type=click.Path(path_type=Path), help="The ingester's configuration."),
+    ):
+        command = option(command)
+    return command
 
 
 @asynccontextmanager
-async def desk_of(config: IngesterConfig) -> AsyncIterator[AnyDesk]:
-    """Ask the ingester that runs at the configured admin address; without one open the log."""
+async def desk_of(file: Path | None, url: str | None, data: Path) -> AsyncIterator[AnyDesk]:
+    """Ask the ingester that runs, at `url` or where the configuration says; without one open the log.
+
+    Raises PipelineError.
+    """
+    if url is None and file is None:
+        raise PermanentError("give --config or --url")
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)))
-        url = f"http://{config.admin.host}:{config.admin.port}"
-        if await _answers(session, url):
-            yield RemoteDesk(session, url)
+        if url is not None:
+            yield RemoteDesk(session, url.rstrip("/"))
             return
-        log = open_log(config.log, LogMetrics(CollectorRegistry()))
+        assert file is not None
+        config, admins = _load(file)
+        for admin in admins:
+            if await _answers(session, admin):
+                yield RemoteDesk(session, admin)
+                return
+        log = open_log(log_within(data, config.log), LogMetrics(CollectorRegistry()))
         await log.start()
         stack.push_async_callback(log.close)
         sinks: dict[str, Sink] = {}
@@ -114,12 +142,24 @@ async def desk_of(config: IngesterConfig) -> AsyncIterator[AnyDesk]:
         yield LocalDesk(desk)
 
 
+def _load(file: Path) -> tuple[IngesterConfig, list[str]]:
+    """Read an ingester's configuration, or that of `pronoia up`; return it, and the URLs where it may be served."""
+    document = configuration.read(file)
+    sections = document.value
+    if not isinstance(sections, dict) or not isinstance(sections.get("ingester"), dict):
+        config = configuration.validate(document, IngesterConfig)
+        return config, [f"http://{config.admin.host}:{config.admin.port}"]
+    config = configuration.validate(document, IngesterConfig, sections["ingester"], ("ingester",))
+    gateway = configuration.validate(document, GatewayConfig, sections.get("gateway") or {}, ("gateway",))
+    return config, [f"http://{part.host}:{part.port}" for part in (gateway.listen.admin, config.admin)]
+
+
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
     try:
         async with asyncio.timeout(3.0), session.get(url + "/api/v1/dead-letters?limit=0") as response:
             return response.status == 200 and response.content_type == "application/json"
     except (aiohttp.ClientError, OSError, TimeoutError):
-        return False
+        return False  # then the log is asked itself
 
 
 async def _content(response: aiohttp.ClientResponse) -> dict[str, Any]:

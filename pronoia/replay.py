@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.errors import PipelineError
-from pronoia.desk import complain, desk_of, load
+from pronoia.desk import complain, desk_of, where_to_ask
 
 
 def parse_time_ms(text: str) -> int:
@@ -29,17 +29,19 @@ def _time(_: click.Context, __: click.Parameter, text: str) -> int:
 
 
 @click.command()
-@click.option("--config", "file", required=True, type=click.Path(path_type=Path), help="The ingester's configuration.")
+@where_to_ask
 @click.option("--sink", required=True, help="The sink to deliver to.")
 @click.option("--from", "from_ms", required=True, callback=_time, help="First time at which the log got it.")
 @click.option("--to", "to_ms", required=True, callback=_time, help="The time behind the last one.")
 @click.option("--cluster", default="", help="Only this cluster.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def replay(file: Path, sink: str, from_ms: int, to_ms: int, cluster: str, as_json: bool) -> None:
+def replay(
+    file: Path | None, url: str | None, data: Path, sink: str, from_ms: int, to_ms: int, cluster: str, as_json: bool
+) -> None:
     """Deliver a window of the log again; the group's own offsets stay where they are."""
 
     async def work() -> dict[str, Any]:
-        async with desk_of(load(file)) as desk:
+        async with desk_of(file, url, data) as desk:
             return await desk.replay(sink, from_ms, to_ms, cluster)
 
     try:
@@ -50,7 +52,7 @@ def replay(file: Path, sink: str, from_ms: int, to_ms: int, cluster: str, as_jso
         click.echo(json.dumps(counts))
         return
     click.echo(
-        f"{counts['records']} records: {counts['delivered']} items delivered, {counts['already']} the store had already,"
-        f" {counts['rejected']} refused (see dead-letters), {counts['duplicated']} were in the log twice,"
+        f"{counts['records']} records: {counts['delivered']} items delivered, {counts['already']} the store had"
+        f" already, {counts['rejected']} refused (see dead-letters), {counts['duplicated']} were in the log twice,"
         f" {counts['unreadable_records']} records could not be read"
     )

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import click
 
+_USUAL = ("http://127.0.0.1:15694", "http://127.0.0.1:15690")
 _COLUMNS = (
     "cluster",
     "signal",
@@ -22,14 +23,14 @@ _COLUMNS = (
 
 
 @click.command()
-@click.option("--url", default="http://127.0.0.1:15694", show_default=True, help="An ingester's admin address.")
+@click.option("--url", help="An ingester's admin address; left out: 127.0.0.1:15694, or `pronoia up` at 15690.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(url: str, as_json: bool) -> None:
+def status(url: str | None, as_json: bool) -> None:
     """Show per cluster and sink what came, what was delivered, and what was not."""
     try:
-        found = asyncio.run(_ask(url.rstrip("/") + "/api/v1/status"))
+        found = asyncio.run(_ask([url] if url else list(_USUAL)))
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        raise click.ClickException(f"no status from {url}: {error or type(error).__name__}") from error
+        raise click.ClickException(f"no status: {error or type(error).__name__}") from error
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -37,13 +38,21 @@ def status(url: str, as_json: bool) -> None:
         click.echo(line)
 
 
-async def _ask(url: str) -> dict[str, Any]:
-    timeout = aiohttp.ClientTimeout(total=15)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-        content: dict[str, Any] = await response.json(content_type=None)
-        if response.status != 200:
-            raise ValueError(content.get("error", f"HTTP {response.status}"))
-        return content
+async def _ask(urls: list[str]) -> dict[str, Any]:
+    """Return the status of the first that can be reached."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as session:
+        for number, url in enumerate(urls):
+            try:
+                async with session.get(url.rstrip("/") + "/api/v1/status") as response:
+                    content: dict[str, Any] = await response.json(content_type=None)
+            except aiohttp.ClientConnectorError:
+                if number + 1 == len(urls):
+                    raise
+                continue
+            if response.status != 200:
+                raise ValueError(content.get("error", f"HTTP {response.status}"))
+            return content
+    raise ValueError("no address")
 
 
 def table(found: dict[str, Any]) -> list[str]:
