@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "ingester": "pronoia.ingester:ingester",
     "replay": "pronoia.replay:replay",
     "status": "pronoia.status:status",
+    "scrape": "pronoia.scrape:scrape",
     "targets": "pronoia.targets:targets",
     "up": "pronoia.up:up",
 }

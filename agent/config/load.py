@@ -82,7 +82,7 @@ class _Reading:
         writes = value.pop("remote_write", None)
         rest = self._section(AgentConfig, value)
         given = rest.global_config if rest is not None else GlobalConfig()
-        self._warn_of_native_histograms(self.document, given, value.get("global") or {}, (*self.at, "global"))
+        self._warn_of_native_histograms(self.document, given, value.get("global"), (*self.at, "global"))
         scrape_configs = list(self._jobs(self.document, jobs, self.at, given))
         for path in self._included(rest.scrape_config_files if rest is not None else ()):
             scrape_configs += self._included_jobs(path, given)
@@ -157,7 +157,7 @@ class _Reading:
     ) -> None:
         # Prometheus' own example has this key: a warning, since the classic histograms are scraped.
         wanted = ["scrape_native_histograms"] if section.scrape_native_histograms else []
-        if PROTOBUF in (entry.get("scrape_protocols") or ()):
+        if isinstance(entry, dict) and PROTOBUF in (entry.get("scrape_protocols") or ()):
             wanted.append("scrape_protocols")
         for name in wanted:
             reason = "native histograms are not scraped: pages are asked for as text, which has the classic ones"
