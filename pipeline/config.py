@@ -123,7 +123,7 @@ def validate(document: Document, model: type[SectionT], value: Any = None, at: K
         folder = {"folder": Path(document.file).parent}
         return model.model_validate(document.value if value is None else value, context=folder)
     except ValidationError as error:
-        raise ConfigError([_mistake(document, at, dict(item)) for item in error.errors(include_url=False)]) from error
+        raise ConfigError([_mistake(document, at, item) for item in _own_errors(error)]) from error
 
 
 def load(path: Path, model: type[SectionT]) -> SectionT:
@@ -137,6 +137,17 @@ def show_key(key: Key) -> str:
     for part in key:
         out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
     return out
+
+
+def _own_errors(error: ValidationError) -> list[dict[str, Any]]:
+    """Return what is wrong, without a list's "too short" that only follows from its entries being wrong."""
+    items = [dict(item) for item in error.errors(include_url=False)]
+    return [
+        item
+        for item in items
+        if item["type"] != "too_short"
+        or not any(other["loc"][: len(item["loc"])] == item["loc"] for other in items if other is not item)
+    ]
 
 
 def _mistake(document: Document, at: Key, error: dict[str, Any]) -> Mistake:

@@ -14,6 +14,13 @@ from pipeline.config import ConfigError, Document, Key, Mistake, parse, read_tex
 
 _MODELS = {"gateway": ("gateway.config", "GatewayConfig"), "ingester": ("ingester.config", "IngesterConfig")}
 
+_LOG = {"sqlite": {"path": "log"}}
+_UP_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gateway": {"log": _LOG},
+    "ingester": {"log": _LOG, "sinks": [{"name": "store", "store": {}}]},
+}
+"""What `up` fills in where its file leaves it out."""
+
 
 @click.command("check-config")
 @click.argument("file", type=click.Path(path_type=Path))
@@ -42,15 +49,20 @@ def check(path: Path, *, strict: bool) -> tuple[str, list[str]]:
         return _check_agent(parse(text, file, text_scalars=True), (), strict)
     if kind != "up":
         return _check_section(document, kind, None, ()), []
-    # `up` has a section for each of the three; the agent's keeps its scalars as the file writes them.
+    return _check_up(path, document, parse(text, file, text_scalars=True), strict)
+
+
+def _check_up(path: Path, document: Document, as_text: Document, strict: bool) -> tuple[str, list[str]]:
+    """Check the three sections, each optional, and what spans them; the agent's keeps its scalars as text."""
     said, warnings, mistakes = list[str](), list[str](), list[Mistake]()
     for name, value in document.value.items():
         try:
             if name == "agent":
-                part, warned = _check_agent(parse(text, file, text_scalars=True), ("agent",), strict)
+                part, warned = _check_agent(as_text, ("agent",), strict)
                 warnings += warned
             elif name in _MODELS:
-                part = _check_section(document, name, value, (name,))
+                filled = {**_UP_DEFAULTS[name], **value} if isinstance(value, dict) else value or _UP_DEFAULTS[name]
+                part = _check_section(document, name, filled, (name,))
             else:
                 raise ConfigError([document.mistake((name,), "unknown key")])
             said.append(part)
@@ -58,6 +70,7 @@ def check(path: Path, *, strict: bool) -> tuple[str, list[str]]:
             mistakes += error.mistakes
     if mistakes:
         raise ConfigError(mistakes)
+    importlib.import_module("pronoia.up").plan(path, Path("data"), {})
     return ", ".join(said), warnings
 
 
@@ -76,7 +89,7 @@ def kind_of(value: Any) -> str:
 
 
 def _check_agent(document: Document, at: Key, strict: bool) -> tuple[str, list[str]]:
-    value = document.value[at[0]] if at else document.value
+    value = (document.value[at[0]] or {}) if at else document.value
     loaded = build(document, os.environ, value, at, strict=strict)
     warnings = list(loaded.warnings)
     config = loaded.config

@@ -1,6 +1,8 @@
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 from pipeline.config import ConfigError, FilePath, Section, format_duration, parse, parse_duration_s, validate
 
@@ -38,6 +40,17 @@ def test_a_key_that_stands_twice_is_named_once() -> None:
 )
 def test_durations_are_written_as_prometheus_writes_them(text: str) -> None:
     assert format_duration(parse_duration_s(text)) == text
+
+
+def test_a_list_of_mistakes_is_not_called_too_short() -> None:
+    class Lists(Section):
+        some: Annotated[tuple[Labels, ...], Field(min_length=1)]
+
+    with pytest.raises(ConfigError) as caught:
+        validate(parse("some:\n- {labels: {}, x: 1}\n", "f.yml"), Lists)
+    assert str(caught.value) == "f.yml:2: some[0].x: unknown key"
+    with pytest.raises(ConfigError, match="at least 1 item"):
+        validate(parse("some: []", "f.yml"), Lists)
 
 
 def test_a_file_that_holds_itself_is_refused() -> None:

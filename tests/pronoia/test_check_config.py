@@ -59,13 +59,17 @@ def test_the_sections_of_up_are_checked_together(tmp_path: Path) -> None:
     def indented(text: str) -> str:
         return "".join(f"  {line}\n" for line in text.splitlines())
 
-    good = f"agent:\n{indented(AGENT)}ingester:\n{indented(INGESTER)}"
+    good = f"agent:\n{indented(AGENT)}gateway: {{log: {{sqlite: {{path: d}}}}}}\ningester:\n{indented(INGESTER)}"
     code, out, _ = run(tmp_path, good)
     assert (code, out) == (
         0,
         "f.yml: usable as an agent's configuration: 1 scrape job, 1 remote write receiver,"
-        " an ingester's configuration: 1 sink\n",
+        " a gateway's configuration, an ingester's configuration: 1 sink\n",
     )
+    assert run(tmp_path, "agent: {scrape_configs: []}\ningester:\n")[0] == 0
+    two_logs = "gateway: {log: {sqlite: {path: a}}}\ningester: {log: {sqlite: {path: b}}}\n"
+    code, _, err = run(tmp_path, two_logs)
+    assert (code, err) == (1, "f.yml:2: ingester.log: is not gateway.log: in one process there is one log\n")
     bad = f"agent:\n{indented(AGENT)}  foo: 1\ningester:\n{indented(INGESTER)}  bar: 1\nelse: {{}}\n"
     code, _, err = run(tmp_path, bad)
     assert code == 1
