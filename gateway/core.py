@@ -48,7 +48,7 @@ class Core:
             return Refusal(413, f"a body of {size} bytes; {self.rules.max_body_bytes} are allowed")
         if not self.in_flight.reserve(size):
             reason = f"{self.in_flight.bytes} bytes wait for the log, {self.in_flight.max_bytes} may"
-            return Refusal(503, reason, OVERLOAD_RETRY_S)
+            return Refusal(503, reason, OVERLOAD_RETRY_S, exhausted=True)
         return None
 
     def throttled(self, sender: Sender | None) -> Refusal | None:

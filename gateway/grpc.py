@@ -43,6 +43,13 @@ class GrpcFront:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._waiting: set[asyncio.Timeout] = set()
+
+    def end_streams(self) -> None:
+        """Let every stream answer what it has taken, and end."""
+        now_s = asyncio.get_running_loop().time()
+        for waiting in self._waiting:
+            waiting.reschedule(now_s)
 
     def handlers(self) -> "tuple[grpc.GenericRpcHandler[bytes, bytes], ...]":
         """Return the methods. Messages come and go as bytes: one that is none of ours gets our answer, not gRPC's."""
@@ -72,19 +79,30 @@ class GrpcFront:
     async def _read(self, batches: AsyncIterator[bytes], lanes: PushLanes) -> None:
         """Take the stream's batches, for as long as it may live."""
         age_s = self._core.config.limits.stream_age * random.uniform(0.8, 1.2)
+        end_s = asyncio.get_running_loop().time() + age_s
+        while lanes.stopped is None and not self._core.draining:
+            raw = await self._next(batches, end_s)
+            if raw is None:
+                return
+            try:
+                batch = Batch.FromString(raw)
+            except DecodeError as error:
+                lanes.stopped = Refusal(400, f"not a pronoia.push.v1.Batch: {error}")
+                return
+            await lanes.take(batch)
+
+    async def _next(self, batches: AsyncIterator[bytes], end_s: float) -> bytes | None:
+        """Return the stream's next message, or None at its end, at `end_s`, and when streams are to end."""
         try:
-            async with asyncio.timeout(age_s):
-                async for raw in batches:
-                    try:
-                        batch = Batch.FromString(raw)
-                    except DecodeError as error:
-                        lanes.stopped = Refusal(400, f"not a pronoia.push.v1.Batch: {error}")
-                        return
-                    await lanes.take(batch)
-                    if lanes.stopped is not None or self._core.draining:
-                        return
+            # Only the waiting is given up, never a batch that is being placed.
+            async with asyncio.timeout_at(end_s) as waiting:
+                self._waiting.add(waiting)
+                try:
+                    return await anext(batches, None)
+                finally:
+                    self._waiting.discard(waiting)
         except TimeoutError:
-            return
+            return None
 
     async def _answer(self, context: Context, lanes: PushLanes, reader: "asyncio.Task[None]") -> None:
         """Send acknowledgements as they become possible, until all that was read is answered."""
@@ -118,7 +136,7 @@ class GrpcFront:
         return b""
 
     async def _refuse(self, context: Context, refusal: Refusal) -> NoReturn:
-        self._core.metrics.requests.labels("clymene_grpc", _STATUS[refusal.status].name.lower()).inc()
+        self._core.metrics.requests.labels("clymene_grpc", _status(refusal).name.lower()).inc()
         await _abort(context, refusal)
 
     async def _admit(self, context: Context) -> tuple[Sender | None, Publisher]:
@@ -142,7 +160,11 @@ async def _abort(context: Context, refusal: Refusal) -> NoReturn:
     trailing: tuple[tuple[str, str], ...] = ()
     if refusal.retry_after_s is not None:
         trailing = (("retry-after-ms", str(math.ceil(refusal.retry_after_s * 1000))),)
-    await context.abort(_STATUS[refusal.status], refusal.reason, trailing)
+    await context.abort(_status(refusal), refusal.reason, trailing)
+
+
+def _status(refusal: Refusal) -> grpc.StatusCode:
+    return grpc.StatusCode.RESOURCE_EXHAUSTED if refusal.exhausted else _STATUS[refusal.status]
 
 
 def _text(value: str | bytes | None) -> str | None:

@@ -81,6 +81,7 @@ class GrpcListener:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._server: grpc.aio.Server | None = None
+        self._front = GrpcFront(core)
         self._certificates: grpc.ServerCertificateConfiguration | None = None
         self.port = 0
 
@@ -100,7 +101,7 @@ class GrpcListener:
             ),
             maximum_concurrent_rpcs=config.limits.streams,
         )
-        self._server.add_generic_rpc_handlers(GrpcFront(self._core).handlers())
+        self._server.add_generic_rpc_handlers(self._front.handlers())
         host = f"[{address.host}]" if ":" in address.host else address.host
         self.port = self._bind(f"{host}:{address.port}", config.tls)
         await self._server.start()
@@ -113,6 +114,7 @@ class GrpcListener:
     async def stop(self) -> None:
         """End streams, and wait for the calls that were begun."""
         if self._server is not None:
+            self._front.end_streams()
             await self._server.stop(STOP_GRACE_S)
 
     def _bind(self, address: str, tls: ServerTlsConfig | None) -> int:
