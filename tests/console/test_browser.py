@@ -133,8 +133,10 @@ async def test_the_overview_says_first_whether_anything_is_lost(console: Running
     await browser.open(f"{console.url}/")
     await browser.until(verdict, "Nothing is lost")
     console.shown.status = status(rejected=3)
+    await browser.run("location.reload()")
     await browser.until(verdict, "Nothing is missing; 3 samples are refused")
     console.shown.status = status(missing=1)
+    await browser.run("location.reload()")
     await browser.until(verdict, "1 sample is missing")
     console.shown.failing = True
     await browser.until(verdict, "The state is not known")

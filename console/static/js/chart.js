@@ -59,7 +59,7 @@ export function plot(place, on) {
         width: 1.75,
         fill: next.lines.length === 1 ? `${colour(`--c${n % COLOURS}`)}22` : undefined,
         spanGaps: false,
-        points: { show: lonely, size: 5 },
+        points: { show: false, filter: lonely, size: 5 },
       }))],
       hooks: {
         setSelect: [(u) => {
@@ -100,8 +100,12 @@ function clock(_, splits, __, ___, step) {
   });
 }
 
-/** Points are drawn where a line would not show: a value with gaps on both sides. */
+/** Points are drawn only where a line does not show: at values with gaps on both sides. */
 function lonely(u, line) {
   const values = u.data[line];
-  return values.some((value, n) => value !== null && (values[n - 1] ?? null) === null && (values[n + 1] ?? null) === null);
+  const out = [];
+  for (let n = 0; n < values.length; n += 1) {
+    if (values[n] !== null && (values[n - 1] ?? null) === null && (values[n + 1] ?? null) === null) out.push(n);
+  }
+  return out.length ? out : null;
 }

@@ -16,7 +16,7 @@ export function deadLetters(place) {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const rows = data.rows.filter((row) => words.every((word) => [row.cluster, row.sink, row.signal, row.reason, row.status, row.id].join("\n").toLowerCase().includes(word)));
     if (!data.total) {
-      show(body, empty("No dead letters", "No sink has refused anything. What one refuses for good is kept here with its reason, and `pronoia dead-letters redrive` sends it again."));
+      show(body, empty("No dead letters", h("p", "No sink has refused anything. What one refuses for good is kept here with its reason, and ", h("code", "pronoia dead-letters redrive"), " sends it again.")));
       return;
     }
     show(body, h("section.panel",
@@ -25,9 +25,9 @@ export function deadLetters(place) {
           h("td.nowrap", time(row.at_ms / 1000)), h("td", row.cluster), h("td", row.sink), h("td.dim", row.signal),
           h("td.number", row.items ? whole(row.items) : "–"), h("td.number", row.status || "–"),
           h("td.reason", ...marked(row.reason, words)), h("td", h("code", row.id))))))),
-      data.total > data.rows.length ? h("p.note", `The newest ${whole(data.rows.length)} of ${whole(data.total)}; \`pronoia dead-letters list\` has all.`) : null,
+      data.total > data.rows.length ? h("p.note", `The newest ${whole(data.rows.length)} of ${whole(data.total)}; `, h("code", "pronoia dead-letters list"), " has all.") : null,
       rows.length ? null : h("p.note", "None of these matches.")),
-    h("p.note", "`pronoia dead-letters show ID` prints what is inside; `pronoia dead-letters redrive` sends it again."));
+    h("p.note", h("code", "pronoia dead-letters show ID"), " prints what is inside; ", h("code", "pronoia dead-letters redrive"), " sends it again."));
   }
 
   return {

@@ -156,7 +156,7 @@ const health = (row) => (row.missing ? "bad" : row.rejected || row.lag_s > LATE_
 function waiting(facts) {
   const any = facts.targets && facts.targets.up + facts.targets.down + facts.targets.unknown;
   return empty("No cluster yet",
-    any ? "Targets are known; their first samples are on the way." : "No target is scraped: give `pronoia up` a configuration with scrape_configs, or point a sender's remote_write at the gateway.",
+    any ? "Targets are known; their first samples are on the way." : h("p", "No target is scraped: give ", h("code", "pronoia up"), " a configuration with scrape_configs, or point a sender's remote_write at the gateway."),
     h("p", h("a", { href: "#/targets" }, "See targets")));
 }
 

@@ -29,7 +29,7 @@ export function targets(place) {
     const shown = [...jobs].map(([job, all]) => [job, all, all.filter(matches)]).filter(([, , some]) => some.length);
     const dropped = data.droppedTargets.filter((target) => words.every((word) => text(target).includes(word)));
     if (!data.activeTargets.length && !data.droppedTargets.length) {
-      show(body, empty("No targets", "Nothing is configured to be scraped, or discovery has found nothing yet. `pronoia targets --config FILE` shows what a configuration finds."));
+      show(body, empty("No targets", h("p", "Nothing is configured to be scraped, or discovery has found nothing yet. ", h("code", "pronoia targets --config FILE"), " shows what a configuration finds.")));
       return;
     }
     show(body,
