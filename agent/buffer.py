@@ -52,6 +52,7 @@ class Buffer:
     _changed: dict[str, asyncio.Event] = field(default_factory=dict)
     _acknowledged: dict[str, dict[int, int]] = field(default_factory=dict)
     _room: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _progress: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
         """Open the log and find out where each destination stands; raises PermanentError."""
@@ -165,6 +166,13 @@ class Buffer:
     def acknowledge(self, destination: str, lane: int, behind: int) -> None:
         """Note that a destination has everything before `behind`; `settle` makes it durable."""
         self._acknowledged[destination][lane] = behind
+        self._progress.set()
+
+    async def all_acknowledged(self) -> None:
+        """Wait until every destination has everything that is in the buffer."""
+        while any(lanes != self.ends() for lanes in self._acknowledged.values()):
+            self._progress.clear()
+            await self._progress.wait()
 
     async def settle(self) -> None:
         """Write down what is acknowledged, and let go of what every destination has."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 SETTLE_S: Final = 1.0
 EVICT_S: Final = 30.0
+FLUSH_S: Final = 5.0
 BUFFER_FOLDER: Final = "buffer"
 
 
@@ -43,20 +45,23 @@ class Agent:
     registry: CollectorRegistry
     node: str
     user_agent: str = "Pronoia"
+    log_metrics: LogMetrics | None = None
+    """What its buffer tells of itself, where another log of the same process tells the same."""
     name: str = "agent"
+    _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _pushes: list[GatewayPush | RemoteWritePush] = field(default_factory=list)
     _buffer: Buffer = field(init=False)
     _targets: Targets = field(init=False)
     _pool: ScrapePool = field(init=False)
-    _discovery_session: aiohttp.ClientSession = field(init=False)
 
     async def start(self) -> None:
         """Open the buffer, then let everything flow; raises PipelineError."""
         metrics = AgentMetrics(self.registry)
         await self._open_buffer(metrics)
-        self._discovery_session = aiohttp.ClientSession(headers={"User-Agent": self.user_agent})
-        tools = Tools(self._discovery_session, DiscoveryMetrics(self.registry))
+        self._open.push_async_callback(self._stop_tasks)
+        session = await self._open.enter_async_context(aiohttp.ClientSession(headers={"User-Agent": self.user_agent}))
+        tools = Tools(session, DiscoveryMetrics(self.registry))
         self._targets = Targets(self.config.scrape_configs, tools)
         self._pool = ScrapePool(
             self._keep,
@@ -67,6 +72,7 @@ class Agent:
             max_samples=self._part_samples(),
             user_agent=self.user_agent,
         )
+        self._open.push_async_callback(self._stop_scraping)
         self._pushes = self._destinations(metrics)
         for push in self._pushes:
             self._run(push.run(), "push")
@@ -79,10 +85,13 @@ class Agent:
         buffer = self.config.buffer
         cluster = self.config.global_config.external_labels.get(self.config.cluster_label, "")
         log = SqliteLog(
-            buffer.path or self.data / BUFFER_FOLDER, LogMetrics(self.registry), max_bytes=buffer.max_bytes
+            buffer.path or self.data / BUFFER_FOLDER,
+            self.log_metrics or LogMetrics(self.registry, BUFFER_FOLDER),
+            max_bytes=buffer.max_bytes,
         )
         identity = Identity(cluster, self.config.agent or self.node, self.config.lanes)
         self._buffer = Buffer(log, identity, self._destination_names(), metrics, buffer.max_age)
+        self._open.push_async_callback(self._buffer.close)
         await self._buffer.start()
 
     def _destination_names(self) -> list[str]:
@@ -129,26 +138,24 @@ class Agent:
 
         As in Prometheus no series is ended: the next start goes on with them.
         """
+        await self._open.aclose()
+
+    async def _stop_scraping(self) -> None:
         for task in self._tasks:
             if task.get_name() in ("agent-discovery", "agent-targets"):
                 task.cancel()
         await self._pool.close()
         try:
-            async with asyncio.timeout(5.0):
-                while self._pending():
-                    await asyncio.sleep(0.05)
+            async with asyncio.timeout(FLUSH_S):
+                await self._buffer.all_acknowledged()
         except TimeoutError:
             logger.info("what is not sent yet waits on disk for the next start")
+
+    async def _stop_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._buffer.settle()
-        await self._buffer.close()
-        await self._discovery_session.close()
-
-    def _pending(self) -> bool:
-        ends = self._buffer.ends()
-        return any(self._buffer.acknowledged(name) != ends for name in self._destination_names())
 
     def ready(self) -> str | None:
         """Return None while every part works; a destination that is down is no reason, batches wait on disk."""

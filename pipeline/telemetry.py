@@ -10,8 +10,19 @@ _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 
 
 class LogMetrics:
-    """What every log implementation tells."""
+    """What every log implementation tells. Two logs of one process share their metrics: `beside` is the other's."""
 
+    def __init__(self, registry: CollectorRegistry, log: str = "log", *, beside: "LogMetrics | None" = None) -> None:
+        self._families: _LogFamilies = beside._families if beside is not None else _LogFamilies(registry)
+        self.appended_bytes = self._families.appended_bytes
+        self.append_seconds = self._families.append_seconds
+        self.append_failures = self._families.append_failures
+        self.discarded_records = self._families.discarded_records
+        self.fsyncs = self._families.fsyncs.labels(log)
+        self.stored_bytes = self._families.stored_bytes.labels(log)
+
+
+class _LogFamilies:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.appended_bytes = Counter(
             "pronoia_log_appended_bytes_total", "Payload bytes durably appended.", ["topic"], registry=registry
@@ -22,7 +33,9 @@ class LogMetrics:
         self.append_failures = Counter(
             "pronoia_log_append_failures_total", "Appends that failed for good.", ["topic"], registry=registry
         )
-        self.fsyncs = Counter("pronoia_log_fsyncs_total", "Commits that were synced to disk.", registry=registry)
+        self.fsyncs = Counter(
+            "pronoia_log_fsyncs_total", "Commits that were synced to disk.", ["log"], registry=registry
+        )
         self.discarded_records = Counter(
             "pronoia_log_discarded_records_total",
             "Records that the embedded log dropped because of their age or its size, read or not.",
@@ -32,6 +45,7 @@ class LogMetrics:
         self.stored_bytes = Gauge(
             "pronoia_log_stored_bytes",
             "Bytes that the embedded log holds on disk, its write-ahead log included.",
+            ["log"],
             registry=registry,
         )
 

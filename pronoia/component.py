@@ -40,7 +40,7 @@ def log_within(data: Path, config: LogConfig) -> LogConfig:
 
 
 def run_component(serve: Callable[[], Coroutine[Any, Any, None]], log_level: str) -> None:
-    """Run until a signal; a configuration that is wrong, or a start that fails, ends the process with 1 and a reason."""
+    """Run until a signal; a wrong configuration, or a start that fails, ends the process with 1 and a reason."""
     set_up_logging(log_level)
     try:
         run(serve())

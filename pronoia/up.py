@@ -16,7 +16,7 @@ from agent.service import Agent
 from agent.targets_api import response as targets_response
 from console.config import ConsoleConfig
 from console.service import Console
-from console.sources import Sources
+from console.sources import DeadLetterPage, DeadLetterRow, Sources
 from gateway.config import GatewayConfig
 from gateway.service import Gateway
 from ingester.config import IngesterConfig
@@ -24,12 +24,10 @@ from ingester.service import Ingester
 from ingester.sinks.store import StoreSink
 from pipeline.config import Address, ConfigError, Document, parse, parse_address, read, validate
 from pipeline.log.config import open_log
-from pipeline.log.interface import Log
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.store import Store, StoreConfig
 from pipeline.telemetry import IngesterMetrics, LogMetrics
 from pronoia.component import run_component
-from pronoia.dead_letters import newest_refusals
 from pronoia.version import VERSION
 
 INTERVAL_S: Final = 5
@@ -99,9 +97,9 @@ def _agent(
 ) -> tuple[AgentConfig, tuple[str, ...]]:
     if file is not None and document.value.get("agent"):
         text = read(file, text_scalars=True)
-        value, at, source = dict(text.value["agent"]), ("agent",), text
+        value, source = dict(text.value["agent"]), text
     else:
-        value, at, source = dict(host), (), parse("{}", "up")
+        value, source = dict(host), parse("{}", "up")
     if "gateway" not in value:
         if gateway.clusters is not None:
             raise ConfigError(
@@ -112,7 +110,7 @@ def _agent(
                 [document.mistake(("gateway", "listen", "http"), "is needed by the agent of this process")]
             )
         value["gateway"] = {"url": f"http://{gateway.listen.http.host}:{gateway.listen.http.port}"}
-    loaded = build(source, os.environ, value, at)
+    loaded = build(source, os.environ, value, ("agent",))
     return loaded.config, loaded.warnings
 
 
@@ -152,8 +150,10 @@ async def serve_plan(chosen: Plan, data: Path, listen: Address) -> None:
     """Wire the parts together and run them."""
     registry = CollectorRegistry()
     store = Store(StoreConfig(path=data / "store"), registry)
-    log = open_log(chosen.gateway.log, LogMetrics(registry))
-    agent = Agent(chosen.agent, data, registry, socket.gethostname(), f"Pronoia/{VERSION}")
+    log_metrics = LogMetrics(registry)
+    log = open_log(chosen.gateway.log, log_metrics)
+    buffer_metrics = LogMetrics(registry, "buffer", beside=log_metrics)
+    agent = Agent(chosen.agent, data, registry, socket.gethostname(), f"Pronoia/{VERSION}", buffer_metrics)
     gateway = Gateway(chosen.gateway, log, registry)
     ingester = Ingester(
         chosen.ingester,
@@ -165,22 +165,31 @@ async def serve_plan(chosen: Plan, data: Path, listen: Address) -> None:
     admin = Admin(chosen.gateway.listen.admin, registry, working)
     agent.add_routes(admin.app)
     ingester.add_routes(admin.app)
-    console = Console(ConsoleConfig(listen=listen), store, _sources(chosen, agent, ingester, log, working), registry)
+    console = Console(ConsoleConfig(listen=listen), store, _sources(agent, ingester, working), registry)
 
     parts: list[Component] = [Opened("store", store), Opened("log", log), ingester, gateway, admin, agent, console]
     await serve(parts, started=lambda: click.echo(summary(chosen, data, console.port), err=True))
 
 
-def _sources(chosen: Plan, agent: Agent, ingester: Ingester, log: Log, parts: list[Component]) -> Sources:
+def _sources(agent: Agent, ingester: Ingester, parts: list[Component]) -> Sources:
     async def targets() -> dict[str, Any]:
         return targets_response(agent.targets.by_job, agent.pool.health, socket.gethostname())
+
+    async def dead_letters(most: int) -> DeadLetterPage:
+        found = await ingester.desk.letters.listing(limit=most)
+        return DeadLetterPage(found["total"], [_row(letter) for letter in found["dead_letters"]])
 
     return Sources(
         status=ingester.status,
         targets=targets,
-        dead_letters=lambda most: newest_refusals(log, chosen.ingester, most),
+        dead_letters=dead_letters,
         parts=lambda: {part.name: part.ready() for part in parts},
     )
+
+
+def _row(letter: dict[str, Any]) -> DeadLetterRow:
+    same = ("at_ms", "cluster", "sink", "signal", "status", "reason", "items")
+    return DeadLetterRow(id=str(letter["id"]), **{name: letter[name] for name in same})
 
 
 def summary(chosen: Plan, data: Path, port: int) -> str:
