@@ -141,7 +141,7 @@ def show_key(key: Key) -> str:
 
 def _own_errors(error: ValidationError) -> list[dict[str, Any]]:
     """Return what is wrong, without a list's "too short" that only follows from its entries being wrong."""
-    items = [dict(item) for item in error.errors(include_url=False)]
+    items: list[dict[str, Any]] = [{**item} for item in error.errors(include_url=False)]
     return [
         item
         for item in items
