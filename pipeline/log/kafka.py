@@ -71,6 +71,7 @@ class KafkaLog:
         self._consumers: list[KafkaConsumer] = []
         self._partitions: dict[str, int] = {}
         self._max_message_bytes: dict[str, int] = {}
+        self._compacted: set[str] = set()
 
     @property
     def max_record_bytes(self) -> int:
@@ -156,6 +157,8 @@ class KafkaLog:
                 partitions = await self._await_leaders(spec.name)
             await self._note_settings(spec)
         self._partitions[spec.name] = partitions
+        if spec.compacted:
+            self._compacted.add(spec.name)
         return partitions
 
     async def _count(self, topic: str) -> int | None:
@@ -226,6 +229,8 @@ class KafkaLog:
             raise PermanentError("the log is not open")
         if not 0 <= at.number < self._partitions.get(at.topic, 0):
             raise _unknown(at)
+        if key is None and at.topic in self._compacted:
+            raise PermanentError(f"topic {at.topic} is compacted: its records need a key")
         size = record_bytes(headers, payload, key)
         if size > self.max_record_bytes:
             raise PermanentError(f"a record of {size} bytes; this log takes {self.max_record_bytes}")

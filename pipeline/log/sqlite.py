@@ -37,7 +37,7 @@ from pipeline.log.sqlite_reader import (
     read_topics,
     unknown,
 )
-from pipeline.log.sqlite_schema import MAX_RECORD_BYTES
+from pipeline.log.sqlite_schema import MAX_RECORD_BYTES, PAGE_BYTES
 from pipeline.log.sqlite_store import Store
 from pipeline.log.sqlite_writer import Job, Settled, Writer
 from pipeline.telemetry import LogMetrics
@@ -201,7 +201,7 @@ class SqliteLog:
             raise PermanentError(f"a record of {size} bytes; this log takes {self._max_record_bytes}")
         if self._pending_bytes and self._pending_bytes + size > self._max_pending_bytes:
             raise LogFullError(f"{self._pending_bytes} bytes wait to be written", FULL_RETRY_S)
-        if self._max_bytes is not None and self._stored_bytes + self._pending_bytes + size > self._max_bytes:
+        if self._max_bytes is not None and self._stored_bytes + self._disk_bytes(size) > self._max_bytes:
             raise LogFullError(
                 f"the log in {self._path} holds {self._stored_bytes} of {self._max_bytes} bytes", FULL_RETRY_S
             )
@@ -209,6 +209,13 @@ class SqliteLog:
         self._pending_bytes += size
         writer.put(job)
         return job.future
+
+    def _disk_bytes(self, size: int) -> int:
+        """Return what the disk may hold more once a record of `size` bytes and what waits are written.
+
+        Each goes into the write-ahead log and into the data base, in whole pages.
+        """
+        return 2 * (self._pending_bytes + size) + 4 * PAGE_BYTES
 
     async def _do(self, run: Callable[[Store], ResultT]) -> ResultT:
         """Run something in the writer's next transaction; return once that is durable."""

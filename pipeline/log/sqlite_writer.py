@@ -86,12 +86,17 @@ class Writer:
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._failed: dict[Partition, int] = {}
         self._next_housekeeping_s = 0.0
+        self._stored = 0
 
     def open(self) -> Settled:
         """Open the file and start the thread; return the state of things. Blocks; raises PipelineError."""
         self._db = open_writer(self._file, self._wal_bytes)
         self._store = Store(self._db, self._now_ms)
-        self._store.load()
+        try:
+            self._store.load()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise explain(error, self._file) from error
         opened = Settled(stored_bytes=self._stored_bytes())
         opened.bounds = {at: (state.first, state.next) for at, state in self._store.partitions.items()}
         self._thread.start()
@@ -240,10 +245,16 @@ class Writer:
 
     def _stored_bytes(self) -> int:
         """Return the bytes of the live pages and of the write-ahead log."""
-        pages: int = self._db.execute("PRAGMA page_count").fetchone()[0]
-        free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+        try:
+            pages: int = self._db.execute("PRAGMA page_count").fetchone()[0]
+            free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+        except sqlite3.Error as error:
+            # What a disk does that cannot be read shows in the jobs; the last count stands meanwhile.
+            logger.warning("the log's size cannot be read: %s", error)
+            return self._stored
         wal = self._file.with_name(self._file.name + "-wal")
-        return (pages - free) * PAGE_BYTES + (wal.stat().st_size if wal.exists() else 0)
+        self._stored = (pages - free) * PAGE_BYTES + (wal.stat().st_size if wal.exists() else 0)
+        return self._stored
 
 
 def _failed(result: Any) -> bool:
