@@ -56,6 +56,8 @@ class Gateway:
         self._clock = clock
         self._watch_interval_s = watch_interval_s
         self._tasks: list[asyncio.Task[None]] = []
+        # Before the files are read: what changes from here on is noticed.
+        self._seen = self._stamps(config)
         metrics = GatewayMetrics(registry)
         self._core = Core(
             config=config,
@@ -152,18 +154,16 @@ class Gateway:
 
     async def _watch_files(self) -> None:
         """Reload when a file changed. A failed reload is not tried again before the next change."""
-        seen = self._stamps()
         while True:
             await asyncio.sleep(self._watch_interval_s)
-            stamps = await asyncio.to_thread(self._stamps)
-            if stamps == seen:
+            stamps = await asyncio.to_thread(self._stamps, self._core.config)
+            if stamps == self._seen:
                 continue
-            seen = stamps
+            self._seen = stamps
             with contextlib.suppress(PermanentError):  # said and counted there
                 await self.reload()
 
-    def _stamps(self) -> dict[Path, tuple[int, int, int]]:
-        config = self._core.config
+    def _stamps(self, config: GatewayConfig) -> dict[Path, tuple[int, int, int]]:
         files = [*self._watch, *(cluster.token_file for cluster in config.clusters or ())]
         if config.tls is not None:
             files += [config.tls.cert_file, config.tls.key_file, config.tls.client_ca_file]
