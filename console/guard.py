@@ -5,6 +5,7 @@ are the second line: no script, style or connection but the console's own, no fr
 """
 
 from collections.abc import Collection
+from ipaddress import ip_address
 from typing import Final
 
 from aiohttp import web
@@ -40,7 +41,8 @@ def guard(hosts: frozenset[str]) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if host_name(request.headers.get("Host", "")) not in hosts:
+        name = host_name(request.headers.get("Host", ""))
+        if name not in hosts and not _is_address(name):
             reason = "the console does not answer to this host name; add it to allowed_hosts\n"
             return web.Response(status=421, text=reason, headers=HEADERS)
         try:
@@ -52,6 +54,15 @@ def guard(hosts: frozenset[str]) -> Middleware:
         return response
 
     return middleware
+
+
+def _is_address(name: str) -> bool:
+    """Return whether a host is an IP address: what has no name cannot be made to point elsewhere."""
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _bracketed(host: str) -> str:

@@ -60,6 +60,7 @@ class Engine:
         self._config, self._file, self._metrics, self._clock = config, file, metrics, clock
         self._max_head_samples = min(MAX_HEAD_SAMPLES, config.max_bytes // 64)
         self._max_label_bytes = config.max_bytes // 4
+        self._next_series = self._next_block = 1
         self.lock = threading.Lock()
         self.load()
 
@@ -78,8 +79,9 @@ class Engine:
             raise damaged(self._file.path, f"samples that are not packed yet: {error!r}") from error
         with self.lock:
             self.index, self.blocks, self.metadata = index, blocks, metadata
-        self._next_series = max(index.by_id, default=0) + 1
-        self._next_block = max((block.id for block in blocks), default=0) + 1
+        # Numbers are not used twice while the store is open: readers keep what they know of a block, callers a series.
+        self._next_series = max(self._next_series, max(index.by_id, default=0) + 1)
+        self._next_block = max(self._next_block, max((block.id for block in blocks), default=0) + 1)
         self.head_samples, self._head_since_s = head_samples, self._clock()
         self._metadata_bytes = sum(map(_metadata_bytes, metadata.items()))
         self._columns: dict[tuple[int, int], array[int]] = {}
@@ -103,11 +105,14 @@ class Engine:
         self.head_samples += len(batch.ids)
         return answers
 
+    @property
+    def full(self) -> bool:
+        """Whether memory holds as many samples as it may: `maintain` then packs them."""
+        return self.head_samples >= self._max_head_samples
+
     def maintain(self) -> None:
         """Pack what is due and drop what is too old or too much; cheap where there is nothing to do."""
-        if self.head_samples >= self._max_head_samples or (
-            self.head_samples and self._clock() - self._head_since_s >= BLOCK_S
-        ):
+        if self.full or (self.head_samples and self._clock() - self._head_since_s >= BLOCK_S):
             self.seal()
         now_ms = self._clock() * 1000
         for block in list(self.blocks):

@@ -387,7 +387,7 @@ class Store:
                     self._append(waiting)
                 for work, done in asked:
                     self._tell(done, self._guard(work))
-                if time.monotonic() >= maintain_at_s:
+                if time.monotonic() >= maintain_at_s or self._engine.full:
                     self._guard(self._engine.maintain)
                     maintain_at_s = time.monotonic() + MAINTAIN_EVERY_S
         finally:

@@ -27,6 +27,7 @@ async def test_a_request_for_another_host_is_refused(console: Running) -> None:
         "": 421,
         "localhost:15600": 200,
         "127.0.0.1": 200,
+        "192.0.2.7:15600": 200,
         "[::1]:15600": 200,
         "Console.Example": 200,
     }.items():

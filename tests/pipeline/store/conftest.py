@@ -32,7 +32,8 @@ async def open_store(tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
     stores: list[Store] = []
 
     async def open_(**options: object) -> Store:
-        config = StoreConfig.model_validate({"path": tmp_path / "store.db", **options})
+        # Sizes below what a configuration may ask for keep tests short.
+        config = StoreConfig.model_validate({"path": tmp_path / "store.db"}).model_copy(update=options)
         store = Store(config, CollectorRegistry(), clock=clock)
         await store.start()
         stores.append(store)

@@ -1,4 +1,7 @@
-from pipeline.store.index import Index, SeriesHead
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.store.index import Index, SeriesHead, labels_of
 from pipeline.store.selector import parse
 from pipeline.wire.remote_write import encode_labels
 
@@ -10,6 +13,7 @@ def index_of(*series: dict[str, str]) -> Index:
     return index
 
 
+text = st.characters(codec="utf-8")
 FOUR = (
     {"__name__": "up", "job": "a", "Zone": "x"},
     {"__name__": "up", "job": "b"},
@@ -44,6 +48,18 @@ def test_a_search_wants_every_word_in_any_case_and_sorts_by_name() -> None:
     assert [series.id for series in index.search("", parse("up"))] == [1, 0]
     assert len(index.search("")) == 4
     assert index.search("cpu nothing") == []
+
+
+@given(st.lists(st.tuples(st.text(text, max_size=200), st.text(text, max_size=20_000)), max_size=6))
+def test_labels_of_any_length_come_back(labels: list[tuple[str, str]]) -> None:
+    assert labels_of(encode_labels(labels)) == tuple(labels)
+
+
+def test_labels_at_the_edge_of_a_byte_come_back() -> None:
+    for name_length in (1, 100, 120, 121, 122, 123, 124, 125, 126, 127, 128, 129):
+        for value_length in (1, 2, 3, 4, 5, 20, 127, 128, 16_383, 16_384):
+            labels = (("n" * name_length, "v" * value_length), ("z", "1"))
+            assert labels_of(encode_labels(labels)) == labels
 
 
 def test_what_was_removed_is_found_nowhere() -> None:

@@ -1,4 +1,6 @@
 import math
+import random
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -55,7 +57,7 @@ async def test_a_request_is_stored_whole_or_not_at_all(open_store: Open) -> None
 
 
 async def test_old_blocks_are_dropped_by_age_and_their_series_with_them(open_store: Open, clock: Clock) -> None:
-    store = await open_store(max_age="1h")
+    store = await open_store(max_age=3600.0)
     await store.append(series("old", (NOW_MS, 1.0)) + series("both", (NOW_MS, 1.0)))
     await store.maintain(seal=True)
     clock.now_s += 1800
@@ -70,6 +72,48 @@ async def test_old_blocks_are_dropped_by_age_and_their_series_with_them(open_sto
     clock.now_s += 3601
     await store.maintain()
     assert await store.search() == ([], 0)
+
+
+async def test_the_oldest_blocks_are_dropped_by_size(open_store: Open) -> None:
+    store = await open_store(max_bytes=6 << 20)
+    values = random.Random(1)
+    rounds = 6
+    for n in range(rounds):
+        samples = [(NOW_MS + (n * 100_000 + k) * 10, values.random()) for k in range(100_000)]
+        await store.append(series("a", *samples))
+        await store.maintain()
+    [kept] = (await store.samples(parse("a"), 0, NOW_MS * 2)).values()
+    assert 100_000 <= len(kept) < rounds * 100_000
+    assert kept[-1][0] == NOW_MS + (rounds * 100_000 - 1) * 10, "the newest are kept"
+    assert (await store.summary()).stored_bytes < 7 << 20
+    await store.append(series("a", (NOW_MS * 2, 1.0)))
+
+
+async def test_labels_take_no_more_than_their_share(open_store: Open) -> None:
+    store = await open_store(max_bytes=40_000)
+    with pytest.raises(PermanentError, match="the labels of all series would take more than 10000 bytes"):
+        await store.append(b"".join(series("a", (NOW_MS, 1.0), n=f"{n:0100}") for n in range(100)))
+    assert await store.search() == ([], 0)
+    await store.append(series("a", (NOW_MS, 1.0)))
+
+
+async def test_what_a_full_disk_refused_is_not_taken_for_stored(open_store: Open, tmp_path: Path) -> None:
+    store = await open_store()
+    await store.append(series("a", (NOW_MS, 1.0)))
+    request = b"".join(series("b", (NOW_MS, 1.0), n=str(n)) for n in range(2000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (tmp_path.joinpath("store.db-wal").stat().st_size, hard))
+    try:
+        with pytest.raises(TransientError, match="cannot be written"):
+            await store.append(request)
+        assert store.ready() is not None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert await store.append(request) == Appended(samples=2000, duplicates=0)
+    assert store.ready() is None
+    await store.close()
+    store = await open_store()
+    assert len(await store.samples(parse("b"), 0, NOW_MS * 2)) == 2000
 
 
 async def test_a_series_that_ended_is_not_drawn_on(open_store: Open) -> None:
