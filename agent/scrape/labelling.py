@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.errors import TransientError
-from pipeline.wire.protobuf import encode_varint
 from pipeline.wire.remote_write import Labels, encode_labels
 
 Relabel = Callable[[Labels], Labels | None]
@@ -138,8 +137,3 @@ def _export(labels: dict[str, str], name: str, value: str) -> None:
 def show(labels: Labels) -> str:
     """Write labels the way Prometheus shows them."""
     return "{" + ", ".join(f'{name}="{value}"' for name, value in labels) + "}"
-
-
-def size_prefix(size: int) -> bytes:
-    """Return what stands in front of a TimeSeries of `size` bytes in a WriteRequest."""
-    return b"\x0a" + encode_varint(size)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.scrape.exemplars import Exemplars
+from agent.scrape.fast import make_table
 from agent.scrape.labelling import Labelling, ScrapeError
 from agent.scrape.loose import encode_loose
 from agent.scrape.metadata import REPEAT_MS, MetadataBook, encode_families, families_of
 from agent.scrape.part import Part
-from agent.scrape.plain import PlainTable
 from agent.scrape.table import PageError, Reading, Table, TableOptions
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError
@@ -80,7 +80,8 @@ class Page:
     _format: Format = Format.TEXT
 
     def __post_init__(self) -> None:
-        self.table = PlainTable(self.labelling.encode, self.options.table)
+        options = self.options
+        self.table = make_table(self.labelling.encode, options.table, self.accelerated, options.max_samples)
         reports = [name for name in Report if self.options.extra_reports or name not in _EXTRA_REPORTS]
         self._reports = {name: self.labelling.encode_report(name) for name in reports}
 

@@ -10,7 +10,7 @@ from array import array
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from agent.scrape.labelling import ScrapeError
-from agent.scrape.table import PageError, Reading, Steps, Timed
+from agent.scrape.table import Reading, Steps, Timed
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedError
 from pipeline.wire.remote_write import pack_double
@@ -39,6 +39,14 @@ _SLICE_SIGHTS = 200
 _NEVER_NEWER = 2**63 - 1
 
 
+class RefusedError(Exception):
+    """A page cannot be used; `seen` are the series that it had shown before that was clear."""
+
+    def __init__(self, reason: str, seen: set[int]) -> None:
+        super().__init__(reason)
+        self.seen = seen
+
+
 def cut_end(lines: list[bytes], page_format: Format) -> str | None:
     """Take away what ends a page; return what is wrong with the end."""
     if lines[-1] == b"":
@@ -64,6 +72,7 @@ class Restructuring:
     def __init__(self, table: "PlainTable", lines: list[bytes], page_format: Format, reading: Reading) -> None:
         self._table = table
         self._lines = lines
+        self._old = table.old_lines()
         self._format = page_format
         self._reading = reading
         self._reader = Lines(page_format)
@@ -71,7 +80,7 @@ class Restructuring:
         self._slots = array("i")
         self._key_bytes = array("I")
         self._next_old = 0
-        self._matched = bytearray(len(table.lines))
+        self._matched = bytearray(len(self._old))
         self._by_key: dict[bytes, int] | None = None
         self._line_of_stem = array("i", [-1]) * len(table.stems)
         self._timed_seen: set[int] = set()
@@ -108,7 +117,7 @@ class Restructuring:
         table = self._table
         if old < len(self._matched) and not self._matched[old]:
             size = table.key_bytes[old]
-            if line == table.lines[old] or (size and line[:size] == table.lines[old][:size]):
+            if line == self._old[old] or (size and line[:size] == self._old[old][:size]):
                 return self._match(number, old, line)
         if self._by_key is not None:
             end = line.rfind(b"}") + 1
@@ -122,7 +131,7 @@ class Restructuring:
         """Let a line show the series that an old line showed, if it does so in the same way."""
         table = self._table
         slot, size = table.slots[old], table.key_bytes[old]
-        same = line == table.lines[old] and not table.unsure
+        same = line == self._old[old] and not table.unsure
         if slot == COMMENT:
             if self._format is not table.format:
                 return False
@@ -135,7 +144,7 @@ class Restructuring:
             if found is None or math.isinf(number_read := float(found[1])):
                 return False
             if slot >= 0:
-                table.stems[slot] = table.stems[slot][:-8] + pack_double(number_read)
+                table.stems.set_value(slot, pack_double(number_read))
         if slot >= 0:
             if self._line_of_stem[slot] >= 0:
                 return False  # another text with the same labels was faster
@@ -156,7 +165,7 @@ class Restructuring:
         self._by_key = by_key
         for old, slot in enumerate(table.slots):
             if slot != COMMENT and slot != DUPLICATE and not self._matched[old]:
-                by_key.setdefault(table.lines[old][: table.key_bytes[old]], old)
+                by_key.setdefault(self._old[old][: table.key_bytes[old]], old)
             if old % 20_000 == 0:
                 yield
 
@@ -220,9 +229,9 @@ class Restructuring:
 
     def _set_value(self, slot: int, sample: Sample) -> None:
         table = self._table
-        table.stems[slot] = table.stems[slot][:-8] + sample.value
+        table.stems.set_value(slot, sample.value)
         if sample.exemplar is not None:
-            self._reading.exemplars.append((table.head(slot), sample.exemplar, self._reading.at_ms))
+            self._reading.exemplars.append((table.stems.head(slot), sample.exemplar, self._reading.at_ms))
 
     def _sight(self, number: int, head: bytes, sample: Sample, timestamp_ms: int | None) -> int:
         """See a series text for the first time; its labels may be known all the same, from another text."""
@@ -275,8 +284,7 @@ class Restructuring:
         self._reading.scraped = sum(slot != COMMENT for slot in kinds) + scraped
         self._reading.kept = sum(slot not in (COMMENT, DROPPED) for slot in kinds)
         self._reading.added = len(self._fresh) + self._takeovers
-        self._table.end_unseen(seen, self._reading)
-        raise PageError(reason, self._reading)
+        raise RefusedError(reason, seen)
 
     def _check_limit(self) -> None:
         limit = self._table.options.sample_limit

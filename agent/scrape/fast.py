@@ -1,0 +1,110 @@
+"""The page cache with its compiled part: pages stay whole, and are compared where they stand."""
+
+from array import array
+from collections.abc import Callable, Generator, Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from agent.scrape.plain import PlainTable, split
+from agent.scrape.restructure import COMMENT, Restructuring, cut_end
+from agent.scrape.table import Reading, Steps, Table, TableOptions
+from pipeline.wire.exposition import Format, Lines
+from pipeline.wire.remote_write import Labels
+
+if TYPE_CHECKING:
+    PackedStems: Any
+else:
+    try:
+        from agent.scrape._page import PackedStems
+    except ImportError:  # no compiler where this was installed
+        PackedStems = None
+
+SLICE_LINES = 20_000
+BLOCK_SERIES = 512
+
+
+def make_table(
+    encode: Callable[[Labels], bytes | None], options: TableOptions, accelerated: bool | None, max_samples: int
+) -> Table:
+    """Return a page cache: the compiled one where it was built, unless `accelerated` says which; raises ValueError."""
+    if accelerated is None:
+        accelerated = PackedStems is not None
+    if not accelerated:
+        return PlainTable(encode, options)
+    if PackedStems is None:
+        raise ValueError("the accelerator was not built: build it with `python setup.py build_ext --inplace`")
+    return FastTable(encode, options, min(BLOCK_SERIES, max_samples))
+
+
+class FastTable(PlainTable):
+    """See `agent.scrape.table.Table`; lines are kept as the last page and where in it each begins."""
+
+    def __init__(self, encode: Callable[[Labels], bytes | None], options: TableOptions, block_series: int) -> None:
+        super().__init__(encode, options)
+        self._packed = self.stems = PackedStems(block_series)
+        self._page = b""
+        self._starts = array("I", [0])
+        """The first byte of each line; the last entry is what a further line would have."""
+
+    def _read(self, body: bytes, page_format: Format, reading: Reading) -> Steps:
+        length = _length(body, page_format)
+        if length is not None and page_format is self.format:
+            starts = array("I", bytes(4 * len(self._starts)))
+            steady = yield from self._scan(body, length, starts, reading)
+            if steady:
+                self._page, self._starts = body, starts
+                return
+            reading.restart()
+        lines: list[bytes] = []
+        yield from split(body, lines)
+        yield from Restructuring(self, lines, page_format, reading).run(cut_end(lines, page_format))
+        self._page = body
+        self._starts = array("I", accumulate((len(line) + 1 for line in lines), initial=0))
+
+    def _scan(self, body: bytes, length: int, starts: "array[int]", reading: Reading) -> Generator[None, None, bool]:
+        """Read a page whose lines show the same series as before; return False where it turns out to show others."""
+        reader, openmetrics = Lines(self.format), self.format is Format.OPENMETRICS
+        line, lines = 0, len(self.slots)
+        while line < lines:
+            stopped = self._packed.scan(
+                self._page, body, self._starts, starts, self.key_bytes, self.slots,
+                line, length, SLICE_LINES, openmetrics, self.unsure,
+            )  # fmt: skip
+            if stopped - line == SLICE_LINES or stopped == lines:
+                line = stopped
+                yield
+                continue
+            start = starts[stopped]
+            if start > length:
+                return False
+            end = body.find(b"\n", start, length)
+            text = body[start : end if end >= 0 else length]
+            first = self._starts[stopped]
+            key = self._page[first : first + self.key_bytes[stopped]]
+            if not self.change(reader, stopped, key, text, reading):
+                return False
+            line = stopped + 1
+            starts[line] = start + len(text) + 1
+        return bool(starts[lines] == length + 1)
+
+    def old_lines(self) -> list[bytes]:
+        """Return the lines of the last good page."""
+        starts, page = self._starts, self._page
+        return [page[start : starts[number + 1] - 1] for number, start in enumerate(starts[:-1])]
+
+    def metadata_lines(self) -> Iterator[bytes]:
+        """Return the comment lines."""
+        for number, slot in enumerate(self.slots):
+            if slot == COMMENT and (line := self._page[self._starts[number] : self._starts[number + 1] - 1]):
+                yield line
+
+
+def _length(body: bytes, page_format: Format) -> int | None:
+    """Return how long a page is without what ends it, -1 for one without a line; None where its end is missing."""
+    length = len(body) - body.endswith(b"\n")
+    if page_format is Format.TEXT:
+        return length
+    if not body.endswith(b"# EOF", 0, length):
+        return None
+    length -= len(b"# EOF") + 1
+    return length if length < 0 or body[length] == 0x0A else None
