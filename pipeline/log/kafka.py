@@ -67,7 +67,7 @@ class KafkaLog:
         self._admin: Any = None
         self._producing: Producing | None = None
         self._reader: Any = None
-        self._reading = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._consumers: list[KafkaConsumer] = []
         self._partitions: dict[str, int] = {}
         self._max_message_bytes: dict[str, int] = {}
@@ -272,30 +272,32 @@ class KafkaLog:
         """Return the newest payload of every key of a compacted topic's partition."""
         first, end = await self.bounds(at)
         newest: dict[bytes, bytes] = {}
-        async for record in self._scan(at, first, end):
-            if record.key is not None:
-                newest[record.key] = record.payload
+        async with contextlib.aclosing(self._scan(at, first, end)) as records:
+            async for record in records:
+                if record.key is not None:
+                    newest[record.key] = record.payload
         return {key: payload for key, payload in newest.items() if payload}
 
     async def _scan(self, at: Partition, offset: int, end: int) -> AsyncGenerator[Record, None]:
-        """Read a partition from an offset to an end that was looked up before, with the one reader there is."""
+        """Read a partition from an offset to an end that was looked up before, with a client of its own."""
         if offset >= end:
-            # The client's fetcher does not survive an assignment that is taken back before it has looked at it.
             return
         tp = TopicPartition(*at)
         with _explained(f"read {at.topic}/{at.number}"):
-            reader = await self._open_reader()
-            async with self._reading:
+            reader = await self._new_reader()
+            try:
                 reader.assign([tp])
-                try:
-                    reader.seek(tp, offset)
-                    # A compacted topic may hold nothing up to its end: the position tells, not the records.
-                    while await reader.position(tp) < end:
-                        for found in (await reader.getmany(tp, timeout_ms=1000, max_records=64)).get(tp, ()):
-                            yield _record(at, found)
-                finally:
-                    # What it has read ahead goes with the assignment.
-                    reader.unsubscribe()
+                reader.seek(tp, offset)
+                # A compacted topic may hold nothing up to its end: the position tells, not the records.
+                while (position := await reader.position(tp)) < end:
+                    found = (await reader.getmany(tp, timeout_ms=round(REQUEST_S * 1000), max_records=64)).get(tp, ())
+                    for record in found:
+                        value = record.value or b""
+                        yield Record(at, record.offset, record.timestamp, record.key, record.headers, value)
+                    if not found and await reader.position(tp) == position:
+                        raise TransientError(f"nothing came of offset {position} within {REQUEST_S:.0f} s")
+            finally:
+                await reader.stop()
 
     async def committed(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Return a group's committed offsets where it has any, without joining it."""
@@ -344,23 +346,27 @@ class KafkaLog:
         return self._admin
 
     async def _open_reader(self) -> Any:
-        async with self._reading:
+        """Return the one client that looks offsets up; it is never assigned anything."""
+        async with self._opening:
             if self._reader is None:
-                self._open_admin()
-                reader = AIOKafkaConsumer(
-                    **self._connection,
-                    enable_auto_commit=False,
-                    auto_offset_reset="none",
-                    fetch_max_bytes=FETCH_BYTES,
-                    max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
-                )
-                try:
-                    await reader.start()
-                except BaseException:
-                    await reader.stop()
-                    raise
-                self._reader = reader
+                self._reader = await self._new_reader()
             return self._reader
+
+    async def _new_reader(self) -> Any:
+        self._open_admin()
+        reader = AIOKafkaConsumer(
+            **self._connection,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+        )
+        try:
+            await reader.start()
+        except BaseException:
+            await reader.stop()
+            raise
+        return reader
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
@@ -376,10 +382,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
     async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
         """Called once the group has shared."""
         await self._consumer.assigned([Partition(tp.topic, tp.partition) for tp in assigned])
-
-
-def _record(at: Partition, found: Any) -> Record:
-    return Record(at, found.offset, found.timestamp, found.key, found.headers, found.value or b"")
 
 
 def _unknown(at: Partition) -> PermanentError:

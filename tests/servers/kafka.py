@@ -39,7 +39,7 @@ def _fetch(folder: Path) -> None:
 class Kafka:
     """One broker that is its own controller, with its data in `folder` and its ports free ones on loopback.
 
-    `properties` are added to the broker's own (see `_properties`). `users` (name to password) opens a listener that asks
+    `properties` are added to the broker's own. `users` (name to password) opens a listener that asks
     for SASL; `tls` (a folder with `server.pem`, key and certificate, and `ca.pem`) one with TLS; both together a third
     with TLS and SASL.
     """
