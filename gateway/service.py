@@ -62,7 +62,7 @@ class Gateway:
         self._core = Core(
             config=config,
             senders=Senders(config, monotonic),
-            rules=_rules(config, log.max_record_bytes),
+            rules=rules_of(config, log.max_record_bytes),
             in_flight=InFlight(config.limits.in_flight, metrics.in_flight_bytes),
             metrics=metrics,
             monotonic=monotonic,
@@ -124,7 +124,7 @@ class Gateway:
             logger.error("the configuration was not read again, the old one stays: %s", error)
             raise
         core.config, core.senders = config, senders
-        core.rules = _rules(config, self._log.max_record_bytes)
+        core.rules = rules_of(config, self._log.max_record_bytes)
         core.in_flight.max_bytes = config.limits.in_flight
         core.metrics.reloads.labels("done").inc()
         logger.info("read the configuration again")
@@ -134,7 +134,7 @@ class Gateway:
         spec = core.config.log.topic(Signal.METRICS)
         partitions = await self._log.ensure_topic(spec)
         # Only now is a Kafka log sure of what its brokers take.
-        core.rules = _rules(core.config, self._log.max_record_bytes)
+        core.rules = rules_of(core.config, self._log.max_record_bytes)
         core.publisher = Publisher(self._log, spec.name, partitions, core.config.name, core.metrics, self._clock)
 
     async def _reach_log(self) -> None:
@@ -180,7 +180,8 @@ class Gateway:
         return out
 
 
-def _rules(config: GatewayConfig, max_record_bytes: int) -> Rules:
+def rules_of(config: GatewayConfig, max_record_bytes: int) -> Rules:
+    """Return what a configuration asks of payloads, over a log with this bound."""
     return Rules(
         label=config.cluster_label.encode(),
         default_cluster=config.default_cluster,

@@ -9,7 +9,7 @@ writes them and checks each index against the end of the series itself, and for 
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp
 
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.scan_found import Exceptional, Found, Kind
@@ -46,7 +46,10 @@ cdef inline Text _text(bytes of):
 
 
 cdef inline bint equals(const unsigned char* data, Span span, Text wanted) noexcept nogil:
-    return span.end - span.start == wanted.size and memcmp(data + span.start, wanted.at, wanted.size) == 0
+    cdef Py_ssize_t size = span.end - span.start
+    if size != wanted.size or (size and data[span.start] != wanted.at[0]):
+        return False
+    return memcmp(data + span.start, wanted.at, size) == 0
 
 
 cdef inline bint is_less(const unsigned char* data, Span left, Span right) noexcept nogil:
@@ -66,16 +69,12 @@ cdef inline bint is_less(const unsigned char* data, Span left, Span right) noexc
 
 
 cdef inline bint is_ascii(const unsigned char* data, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    cdef uint64_t all_bits = 0, some = 0
-    while end - start >= 8:
-        memcpy(&some, data + start, 8)
-        all_bits |= some
-        start += 8
-    if start < end:
-        some = 0
-        memcpy(&some, data + start, end - start)
-        all_bits |= some
-    return (all_bits & <uint64_t> 0x8080808080808080ULL) == 0
+    # Written for the C compiler to vectorise.
+    cdef unsigned char all_bits = 0
+    cdef Py_ssize_t i
+    for i in range(start, end):
+        all_bits |= data[i]
+    return all_bits < 128
 
 
 cdef inline Py_ssize_t plain_label(
@@ -176,6 +175,7 @@ cdef class _Walk:
     cdef int read_series(self, Py_ssize_t field_start, Py_ssize_t start, Py_ssize_t end) except -1:
         cdef Py_ssize_t position = start
         cdef Py_ssize_t behind
+        cdef Py_ssize_t plain_end = start
         cdef const unsigned char* bytes_ = &self.data[0]
         cdef Span name, value, before
         cdef bint ascending = True, named = False, empty_name = False
@@ -190,8 +190,11 @@ cdef class _Walk:
                     self.field(position, end)
                     behind = self.behind
                     self.read_label(self.at, behind, &name, &value)
-                elif not is_ascii(bytes_, name.start, behind):
-                    self.read_label(position + 2, behind, &name, &value)
+                elif position == plain_end:
+                    plain_end = behind
+                else:
+                    self.check_utf8(name.start, name.end)
+                    self.check_utf8(value.start, value.end)
                 if not is_less(bytes_, before, name):
                     ascending = False
                 before = name
@@ -221,6 +224,9 @@ cdef class _Walk:
             else:
                 raise MalformedError(f"prometheus.TimeSeries has no field with tag {tag}", position)
             position = behind
+        # The labels that were read in one row are ASCII as one, nearly always.
+        if not is_ascii(bytes_, start, plain_end):
+            self.check_texts(start, plain_end)
         cdef int kind = 0
         # Names in ascending order cannot repeat; any other order is looked at name by name.
         if not ascending and self.repeats(start, end):
@@ -343,6 +349,17 @@ cdef class _Walk:
                 PyUnicode_DecodeUTF8(<const char*> &self.data[start], end - start, NULL)
         except UnicodeDecodeError:
             raise MalformedError("a label that is not UTF-8", start) from None
+        return 0
+
+    cdef int check_texts(self, Py_ssize_t start, Py_ssize_t end) except -1:
+        """Check the names and values of labels that stand in one row."""
+        cdef Py_ssize_t behind
+        cdef Span name, value
+        while start < end:
+            self.field(start, end)
+            behind = self.behind
+            self.read_label(self.at, behind, &name, &value)
+            start = behind
         return 0
 
     cdef bint repeats(self, Py_ssize_t start, Py_ssize_t end) except -1:
