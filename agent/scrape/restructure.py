@@ -76,6 +76,8 @@ class Restructuring:
         self._format = page_format
         self._reading = reading
         self._reader = Lines(page_format)
+        # What was good in the other format need not be good in this one.
+        self._unsure = table.unsure or page_format is not table.format
         self._tail = TAIL[page_format]
         self._slots = array("i")
         self._key_bytes = array("I")
@@ -131,23 +133,20 @@ class Restructuring:
         """Let a line show the series that an old line showed, if it does so in the same way."""
         table = self._table
         slot, size = table.slots[old], table.key_bytes[old]
-        same = line == self._old[old] and not table.unsure
         if slot == COMMENT:
             if self._format is not table.format:
                 return False
             if b"TYPE" in line:
                 self._reader.read(line)
-        elif slot == DUPLICATE or slot <= FIRST_TIMED:
-            return False  # these are read in full
-        elif not same:
+        elif slot == DUPLICATE or slot <= FIRST_TIMED or (slot >= 0 and self._line_of_stem[slot] >= 0):
+            return False  # these are read in full; the last when another text with the same labels came first
+        elif self._unsure or line != self._old[old]:
             found = self._tail(line, size)
             if found is None or math.isinf(number_read := float(found[1])):
                 return False
             if slot >= 0:
                 table.stems.set_value(slot, pack_double(number_read))
         if slot >= 0:
-            if self._line_of_stem[slot] >= 0:
-                return False  # another text with the same labels was faster
             self._line_of_stem[slot] = number
         self._take(old, slot, size)
         return True
