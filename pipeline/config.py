@@ -195,7 +195,10 @@ def parse_duration_s(text: object) -> float:
     match = _DURATION.fullmatch(text) if isinstance(text, str) and text else None
     if match is None:
         raise ValueError(f"not a valid duration string: {text!r}: write it like 15s, 1m or 1h30m")
-    return sum(int(n) * unit for n, unit in zip(match.groups(), _DURATION_UNITS_S, strict=True) if n)
+    seconds = sum(float(n) * unit for n, unit in zip(match.groups(), _DURATION_UNITS_S, strict=True) if n)
+    if seconds >= 2**63 / 1e9:
+        raise ValueError(f"not a valid duration string: {text!r}: duration out of range")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
@@ -217,7 +220,10 @@ def parse_bytes(text: object) -> int:
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"not a size: {text!r}: write it like 512KB, 10MB or 2GiB")
-    return int(float(match[1]) * _SIZE_UNITS[match[2] or ""])
+    size = float(match[1]) * _SIZE_UNITS[match[2] or ""]
+    if size >= 2**63:
+        raise ValueError("larger than any disk")
+    return int(size)
 
 
 Seconds = Annotated[float, BeforeValidator(lambda v: v if isinstance(v, float) else parse_duration_s(v))]
@@ -227,6 +233,8 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 
 
 def _from_folder(path: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a file's name cannot hold a null byte")
     folder: Path = (info.context or {}).get("folder", Path())
     return folder / path
 

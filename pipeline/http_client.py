@@ -53,12 +53,17 @@ def off(reason: str) -> AfterValidator:
 
 
 class NullableSection(Section):
-    """A section in which a key without a value (`labels:`) is as good as none, as in Prometheus' files."""
+    """A section in which a key without a value (`labels:`) is as good as none, as in Prometheus' files.
+
+    So is a file with an empty name.
+    """
 
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, value: Any) -> Any:
-        return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        return {k: v for k, v in value.items() if v is not None and not (v == "" and str(k).endswith("_file"))}
 
 
 class TlsConfig(NullableSection):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from agent.config.agent import AgentConfig
+from agent.config.files import matching
 from agent.config.scrape import PROTOBUF, GlobalConfig, ScrapeConfig
 from agent.config.store import StoreGlobals, StoreSections
 from agent.config.unsupported import reason_for
@@ -166,8 +167,7 @@ class _Reading:
     def _included(self, patterns: tuple[str, ...]) -> Iterator[Path]:
         folder = Path(self.document.file).parent
         for pattern in patterns:
-            whole = folder / pattern  # The pattern alone, if it is absolute.
-            yield from sorted(whole.parent.glob(whole.name))
+            yield from matching(folder / pattern)  # The pattern alone, if it is absolute.
 
     def _included_jobs(self, path: Path, given: GlobalConfig) -> list[ScrapeConfig]:
         try:

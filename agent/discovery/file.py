@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.config.files import matching
 from agent.config.scrape import FileSdConfig
 from agent.discovery.groups import TargetGroup, parse_json, parse_yaml
 from agent.discovery.tools import Groups, Place, Tools
@@ -64,7 +65,7 @@ def read_groups(path: Path) -> list[TargetGroup]:
 
 def _stamps(patterns: tuple[Path, ...]) -> Iterator[tuple[Path, Stamp]]:
     for pattern in patterns:
-        for path in sorted(pattern.parent.glob(pattern.name)):
+        for path in matching(pattern):
             try:
                 stat = path.stat()
             except OSError:
