@@ -45,7 +45,7 @@ export function plot(place, on) {
     return {
       width: place.clientWidth || 600,
       height: HEIGHT,
-      padding: [12, 22, 0, 0],
+      padding: [12, 30, 0, 0],
       legend: { show: false },
       cursor: { points: { size: 7 }, drag: { x: true, y: false, setScale: false }, y: false },
       scales: { x: { time: true, range: () => shown.range }, y: { range: padded } },

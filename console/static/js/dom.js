@@ -27,7 +27,7 @@ function fill(element, classes, rest) {
       else element.setAttribute(name, value === true ? "" : value);
     }
   }
-  element.append(...rest.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...rest.flat(4).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -41,8 +41,17 @@ export function empty(title, ...more) {
   return h("div.empty", h("h2", title), ...more.map((part) => (typeof part === "string" ? h("p", part) : part)));
 }
 
-/** Mark where words were found in a text. */
+/** Mark where words were found in a text; a long name may break after its underscores. */
 export function marked(text, words) {
+  return pieces(text, words).map((piece) => (typeof piece === "string" ? breakable(piece) : h("mark", breakable(piece.found))));
+}
+
+function breakable(text) {
+  return text.split(/(?<=[_:/])/).flatMap((part, n) => (n ? [h("wbr"), part] : [part]));
+}
+
+/** Cut a text into strings and, where words were found, {found}. */
+function pieces(text, words) {
   const spans = [];
   const lower = text.toLowerCase();
   for (const word of words) {
@@ -57,7 +66,7 @@ export function marked(text, words) {
     if (to <= done) continue;
     const start = Math.max(from, done);
     if (start > done) out.push(text.slice(done, start));
-    out.push(h("mark", text.slice(start, to)));
+    out.push({ found: text.slice(start, to) });
     done = to;
   }
   if (done < text.length) out.push(text.slice(done));

@@ -51,7 +51,7 @@ function machine(facts) {
 function gauge(name, values, format, top = 0, note = "") {
   const there = values.filter((value) => value !== null);
   if (!there.length) return null;
-  return h("div.gauge", h("dt", name, note ? h("span.dim", ` ${note}`) : null), h("dd", format(there[there.length - 1])), spark(values, 61, top));
+  return h("div.gauge", h("dt", name, note ? h("span.dim", ` ${note}`) : null), h("dd", format(there[there.length - 1])), spark(values, top));
 }
 
 /** One row a (cluster, signal, sink), with the newest rates beside the counts. */
@@ -139,7 +139,7 @@ function table(rows) {
     h("div.scroll", h("table",
       h("thead", h("tr", h("th", "Cluster"), h("th", "Sink"), h("th", "Signal"),
         ...["Received", "Delivered", "Rejected", "Missing", "Duplicated", "Rate now", "Behind"].map((name) => h("th.number", name)),
-        h("th", "Last 10 min"))),
+        h("th", { title: "The last ten minutes" }, "Trend"))),
       h("tbody", rows.map((row) => h("tr",
         h("td", h("span", { className: `dot ${health(row)}`, title: WORDS[health(row)] }), h("strong", row.cluster)),
         h("td", row.sink), h("td.dim", row.signal),
@@ -147,7 +147,7 @@ function table(rows) {
         h("td.number", { className: row.duplicated ? "number" : "number zero", title: "Came twice through the log, delivered once" }, whole(row.duplicated)),
         h("td.number", row.rate === null ? "–" : `${short(row.rate)}/s`),
         h("td.number", { className: `number ${row.lag_s > LATE_S ? "warn" : ""}` }, duration(row.lag_s)),
-        h("td", spark(row.rates, 120))))))));
+        h("td", spark(row.rates))))))));
 }
 
 const WORDS = { good: "Everything received is delivered", warn: "Refused items, or behind", bad: "Items are missing" };

@@ -5,11 +5,14 @@ import { svg } from "./dom.js";
 const WIDTH = 140;
 const HEIGHT = 26;
 
-/** Draw numbers as a line above a shaded area; null is a gap. `points` fill the width, `top` is the least height. */
-export function spark(values, points, top = 0) {
+const FEWEST = 12;
+
+/** Draw numbers as a line above a shaded area, from the first one on; null is a gap. `top` is the least height. */
+export function spark(all, top = 0) {
+  const values = all.slice(Math.max(0, all.findIndex((value) => value !== null)));
   const most = Math.max(...values.filter((value) => value !== null), top, 0);
   const image = svg("svg.spark", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, "aria-hidden": "true", preserveAspectRatio: "none" });
-  const step = WIDTH / (points - 1);
+  const step = WIDTH / (Math.max(values.length, FEWEST) - 1);
   const from = WIDTH - (values.length - 1) * step;
   const place = (value, n) => [(from + n * step).toFixed(1), (most ? HEIGHT - 2 - (value / most) * (HEIGHT - 4) : HEIGHT - 2).toFixed(1)];
   for (const [first, stretch] of stretches(values)) {
