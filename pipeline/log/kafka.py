@@ -33,6 +33,7 @@ from pipeline.log.interface import (
 from pipeline.log.kafka_consumer import REBALANCE_S, KafkaConsumer
 from pipeline.log.kafka_faults import explain
 from pipeline.log.kafka_producer import Producing
+from pipeline.log.kafka_quiet import quieten
 from pipeline.telemetry import LogMetrics
 from pipeline.wire.envelope import Headers
 
@@ -81,6 +82,7 @@ class KafkaLog:
 
     async def start(self) -> None:
         """Connect; raises TransientError where no broker answers, PermanentError where one refuses us."""
+        quieten()
         self._connection = _connection(self._config)
         await self._probe()
         self._admin = AIOKafkaAdminClient(**self._connection)
@@ -126,7 +128,7 @@ class KafkaLog:
             with _explained("start a Kafka producer"):
                 await producer.start()
         except BaseException:
-            await producer.client.close()
+            await producer.stop()
             raise
         return producer
 

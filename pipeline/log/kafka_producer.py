@@ -22,6 +22,7 @@ from pipeline.wire.envelope import Headers
 logger = logging.getLogger(__name__)
 
 FULL_RETRY_S: Final = 0.5
+START_RETRY_S: Final = 1.0
 _WATCH_S: Final = 1.0
 _STOP_S: Final = 15.0
 
@@ -58,6 +59,7 @@ class Producing:
         self._delivery_s = delivery_s
         self._producer: Any = None
         self._making = asyncio.Lock()
+        self._not_before_s = 0.0
         self._places: dict[Partition, asyncio.Lock] = {}
         self._pending_bytes = 0
         self._pending: deque[Pending] = deque()
@@ -104,7 +106,14 @@ class Producing:
     async def _start(self) -> Any:
         async with self._making:
             if self._producer is None:
-                self._producer = await self._make()
+                # While the brokers are away every append would knock at their doors.
+                if time.monotonic() < self._not_before_s:
+                    raise TransientError("Kafka could not be reached a moment ago", START_RETRY_S)
+                try:
+                    self._producer = await self._make()
+                except BaseException:
+                    self._not_before_s = time.monotonic() + START_RETRY_S
+                    raise
             return self._producer
 
     def _answered(self, pending: Pending, done: "asyncio.Future[Any]") -> None:
