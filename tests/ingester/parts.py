@@ -74,6 +74,8 @@ class Lane:
             crc32c=crc32c(payload),
             tenant=self.tenant,
             lane_items=self.items,
+            earliest_ms=min((at_ms for _, at_ms, _ in samples), default=0),
+            latest_ms=max((at_ms for _, at_ms, _ in samples), default=0),
             origin=self.origin,
             digest=self.digest,
         )
