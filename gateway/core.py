@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from gateway.accept import Rules
+from gateway.accept import SCRATCH_BYTES, Rules
 from gateway.config import GatewayConfig
 from gateway.publish import InFlight, Publisher
 from gateway.refusal import Refusal
@@ -15,8 +15,6 @@ from pipeline.telemetry import GatewayMetrics
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError
 
-LARGE_BYTES: Final = 2 * 2**20
-"""Requests that decompress to more are judged in a thread: the loop may not be held up for more than 20 ms."""
 OVERLOAD_RETRY_S: Final = 1.0
 ResultT = TypeVar("ResultT")
 
@@ -57,8 +55,9 @@ class Core:
 
     async def judge(self, size: int, accept: Callable[[], ResultT]) -> ResultT:
         """Run one of `gateway.accept`'s functions, for data of so many bytes when decompressed."""
-        if size <= LARGE_BYTES:
+        if size <= SCRATCH_BYTES:
             return accept()
+        # The loop may not be held up for more than 20 ms.
         # One after the other: each needs memory of its own for what it decompresses.
         async with self._large:
             return await asyncio.to_thread(accept)

@@ -35,7 +35,7 @@ __all__ = [
 class Scan(Protocol):
     """Both implementations: `label` and `value` are UTF-8, `known` belongs to exactly this pair of them."""
 
-    def __call__(self, data: bytes, label: bytes, value: bytes, known: Known) -> Found:
+    def __call__(self, data: bytes | memoryview, label: bytes, value: bytes, known: Known) -> Found:
         """Return what the request holds; raises MalformedError with the position where it shows."""
 
 

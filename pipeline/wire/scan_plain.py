@@ -71,8 +71,9 @@ class Known:
             self.young.add(labels)
 
 
-def scan_plain(data: bytes, label: bytes, value: bytes, known: Known) -> Found:
+def scan_plain(data: bytes | memoryview, label: bytes, value: bytes, known: Known) -> Found:
     """Return what the request holds; raises MalformedError. See `pipeline.wire.scan`."""
+    data = data if isinstance(data, bytes) else bytes(data)
     walk = _Walk(data, label, value, known)
     try:
         walk.request()

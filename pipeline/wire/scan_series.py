@@ -86,11 +86,11 @@ def by_label(data: bytes, label: bytes, default: bytes) -> dict[bytes, bytes]:
     return {value: b"".join(fields_) for value, fields_ in parts.items()}
 
 
-def first_value(data: bytes, label: bytes) -> bytes:
+def first_value(data: bytes | memoryview, label: bytes) -> bytes:
     """Return the value that the first series has for a label, empty where there is none; raises MalformedError."""
     for tag, _, start, end in fields(data):
         if tag == TIMESERIES:
-            return label_value(data, start, end, label)
+            return label_value(bytes(data[start:end]), 0, end - start, label)
     return b""
 
 

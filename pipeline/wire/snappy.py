@@ -38,6 +38,22 @@ def decompress(block: bytes) -> bytes:
         raise MalformedError(f"snappy: {error}") from error
 
 
+def decompress_into(block: bytes, buffer: bytearray) -> memoryview:
+    """Decompress a raw block into a buffer that is kept for that, at least as large as `decompressed_bytes` says.
+
+    Memory that is asked for and given back with every block costs as much as decompressing does. Returns the part of the
+    buffer that is filled; raises MalformedError.
+    """
+    size = decompressed_bytes(block)
+    try:
+        written = cramjam.snappy.decompress_raw_into(block, buffer) if block else -1
+    except cramjam.DecompressionError as error:
+        raise MalformedError(f"snappy: {error}") from error
+    if written != size:
+        raise MalformedError(f"snappy: {written} bytes, not {size}")
+    return memoryview(buffer)[:size]
+
+
 def join(blocks: Sequence[bytes]) -> bytes:
     """Return one block that decompresses to the contents of `blocks`, in order, joined."""
     if len(blocks) == 1:
