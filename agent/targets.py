@@ -190,6 +190,7 @@ class Targets:
         async with asyncio.TaskGroup() as tasks:
             for job in self._jobs.values():
                 for place, stream in discover(job.config, self._tools).items():
+                    self._tools.metrics.failures.labels(place.job, place.kind)  # From the start, at 0.
                     tasks.create_task(self._follow(place, stream), name=f"discovery {place}")
 
     async def _follow(self, place: Place, stream: Groups) -> None:

@@ -1,10 +1,10 @@
-"""How an HTTP client proves itself and whom it trusts, as Prometheus' files say it, for aiohttp.
+"""From a section of Prometheus' HTTP vocabulary to the arguments of aiohttp's requests.
 
-One vocabulary serves scrape jobs, HTTP discovery and remote write: derive a section from `HttpClientConfig`, make one
-`HttpAccess` of it, and give its `arguments` to every request. Files (tokens, passwords, certificates) are read again
-when they change. Source: prometheus/common, config/http_config.go; Prometheus documentation, `<http_config>`.
+Make one `HttpAccess` of a section, and give its `arguments` to every request. Files (tokens, passwords, certificates)
+are read again when they change.
 """
 
+import asyncio
 import base64
 import os
 import ssl
@@ -12,196 +12,21 @@ import tempfile
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import TypedDict
 from urllib.parse import quote_plus, urlsplit
 
 import aiohttp
 from multidict import CIMultiDict
-from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from pipeline.config import FilePath, Section
 from pipeline.errors import PermanentError, TransientError
+from pipeline.http_config import HttpClientConfig, OAuth2, TlsConfig
 
-RESERVED_HEADERS = frozenset(
-    (
-        *("authorization", "host", "content-encoding", "content-length", "content-type", "user-agent", "connection"),
-        *("keep-alive", "proxy-authenticate", "proxy-authorization", "www-authenticate", "accept-encoding"),
-        *("x-prometheus-remote-write-version", "x-prometheus-remote-read-version"),
-        *("x-prometheus-scrape-timeout-seconds", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"),
-    )
-)
-"""Headers that a configuration may not set: they are the connection's, or ours."""
-
-TlsVersion = Literal["TLS10", "TLS11", "TLS12", "TLS13"]
 _TLS_VERSIONS = {
     "TLS10": ssl.TLSVersion.TLSv1,
     "TLS11": ssl.TLSVersion.TLSv1_1,
     "TLS12": ssl.TLSVersion.TLSv1_2,
     "TLS13": ssl.TLSVersion.TLSv1_3,
 }
-
-
-def off(reason: str) -> AfterValidator:
-    """Refuse a switch that is on: `Annotated[bool, off("is not supported")]`."""
-
-    def check(value: bool) -> bool:
-        if value:
-            raise ValueError(reason)
-        return value
-
-    return AfterValidator(check)
-
-
-class NullableSection(Section):
-    """A section in which a key without a value (`labels:`) is as good as none, as in Prometheus' files.
-
-    So is a file with an empty name.
-    """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {k: v for k, v in value.items() if v is not None and not (v == "" and str(k).endswith("_file"))}
-
-
-class TlsConfig(NullableSection):
-    """`tls_config`: whom to trust, and the client's own certificate, each from a file or inline as PEM."""
-
-    ca: str = ""
-    ca_file: FilePath | None = None
-    cert: str = ""
-    cert_file: FilePath | None = None
-    key: SecretStr = SecretStr("")
-    key_file: FilePath | None = None
-    server_name: str = ""
-    insecure_skip_verify: bool = False
-    min_version: TlsVersion | None = None
-    max_version: TlsVersion | None = None
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> "TlsConfig":
-        key = bool(self.key.get_secret_value())
-        given = (
-            ("ca", self.ca, self.ca_file),
-            ("cert", self.cert, self.cert_file),
-            ("key", key, self.key_file),
-        )
-        for name, inline, file in given:
-            if inline and file:
-                raise ValueError(f"at most one of {name} and {name}_file must be configured")
-        if bool(self.cert or self.cert_file) != bool(key or self.key_file):
-            raise ValueError("a client certificate needs both cert or cert_file and key or key_file")
-        return self
-
-
-class BasicAuth(NullableSection):
-    """`basic_auth`: a user name and a password, each from the file or from a file of its own."""
-
-    username: str = ""
-    username_file: FilePath | None = None
-    password: SecretStr = SecretStr("")
-    password_file: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> "BasicAuth":
-        if self.username and self.username_file:
-            raise ValueError("at most one of basic_auth username & username_file must be configured")
-        if self.password.get_secret_value() and self.password_file:
-            raise ValueError("at most one of basic_auth password & password_file must be configured")
-        return self
-
-
-class Authorization(NullableSection):
-    """`authorization`: the Authorization header's type and credentials."""
-
-    type: str = "Bearer"
-    credentials: SecretStr = SecretStr("")
-    credentials_file: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> "Authorization":
-        if self.credentials.get_secret_value() and self.credentials_file:
-            raise ValueError("at most one of authorization credentials & credentials_file must be configured")
-        if self.type.strip().lower() == "basic":
-            raise ValueError('authorization type cannot be set to "basic", use "basic_auth" instead')
-        return self
-
-
-class OAuth2(NullableSection):
-    """`oauth2`: a token fetched with the client_credentials grant (RFC 6749, section 4.4)."""
-
-    client_id: str = ""
-    client_secret: SecretStr = SecretStr("")
-    client_secret_file: FilePath | None = None
-    grant_type: Literal["", "client_credentials"] = ""
-    scopes: tuple[str, ...] = ()
-    token_url: str = ""
-    endpoint_params: dict[str, str] = Field(default_factory=dict)
-    tls_config: TlsConfig = TlsConfig()
-    proxy_url: str = ""
-
-    @model_validator(mode="after")
-    def _complete(self) -> "OAuth2":
-        if not self.client_id:
-            raise ValueError("oauth2 client_id must be configured")
-        if not self.token_url:
-            raise ValueError("oauth2 token_url must be configured")
-        if self.client_secret.get_secret_value() and self.client_secret_file:
-            raise ValueError("at most one of oauth2 client_secret & client_secret_file must be configured")
-        return self
-
-
-class Header(NullableSection):
-    """One of `http_headers`: its values, some of them secrets, some in files."""
-
-    values: tuple[str, ...] = ()
-    secrets: tuple[SecretStr, ...] = ()
-    files: tuple[FilePath, ...] = ()
-
-
-class HttpClientConfig(NullableSection):
-    """The keys that every HTTP client of Prometheus' file has."""
-
-    basic_auth: BasicAuth | None = None
-    authorization: Authorization | None = None
-    oauth2: OAuth2 | None = None
-    bearer_token: SecretStr = SecretStr("")
-    bearer_token_file: FilePath | None = None
-    tls_config: TlsConfig = TlsConfig()
-    follow_redirects: bool = True
-    enable_http2: bool = True
-    """Read and of no effect: requests are HTTP/1.1, which every server of HTTP/2 speaks too."""
-    proxy_url: str = ""
-    no_proxy: str = ""
-    proxy_from_environment: Annotated[bool, off("is not supported: set proxy_url")] = False
-    proxy_connect_header: dict[str, tuple[SecretStr, ...]] = Field(default_factory=dict)
-    http_headers: dict[str, Header] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_identity(self) -> "HttpClientConfig":
-        bearer = [bool(self.bearer_token.get_secret_value()), self.bearer_token_file is not None]
-        if all(bearer):
-            raise ValueError("at most one of bearer_token & bearer_token_file must be configured")
-        if any(bearer) and (self.basic_auth or self.oauth2):
-            raise ValueError("at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured")
-        if any(bearer) and self.authorization:
-            raise ValueError("authorization is not compatible with bearer_token & bearer_token_file")
-        if sum(part is not None for part in (self.basic_auth, self.oauth2, self.authorization)) > 1:
-            raise ValueError("at most one of basic_auth, oauth2 & authorization must be configured")
-        return self
-
-    @model_validator(mode="after")
-    def _usable(self) -> "HttpClientConfig":
-        for name in self.http_headers:
-            if name.lower() in RESERVED_HEADERS:
-                raise ValueError(f'setting header "{name}" is not allowed')
-        if (self.no_proxy or self.proxy_connect_header) and not self.proxy_url:
-            raise ValueError("if no_proxy or proxy_connect_header is configured, proxy_url must also be configured")
-        if self.proxy_url and urlsplit(self.proxy_url).scheme not in ("http", "https"):
-            raise ValueError("proxy_url must be an http:// or https:// URL")
-        return self
 
 
 class RequestArguments(TypedDict, total=False):
@@ -226,6 +51,7 @@ class HttpAccess:
         self._oauth2_tls = _Tls(config.oauth2.tls_config, self._files) if config.oauth2 else None
         self._token = ""
         self._token_until_s = 0.0
+        self._token_lock = asyncio.Lock()
 
     async def arguments(
         self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str] | None = None
@@ -284,7 +110,10 @@ class HttpAccess:
             return "Bearer " + self._files.text(config.bearer_token_file)
         if token := config.bearer_token.get_secret_value():
             return "Bearer " + token
-        return "Bearer " + await self._oauth2_token(session, config.oauth2) if config.oauth2 else ""
+        if config.oauth2 is None:
+            return ""
+        async with self._token_lock:  # A job's targets share one token, and ask for it once.
+            return "Bearer " + await self._oauth2_token(session, config.oauth2)
 
     async def _oauth2_token(self, session: aiohttp.ClientSession, oauth2: OAuth2) -> str:
         """Return a token that is good for ten more seconds (RFC 6749, section 4.4; the secret travels as Basic)."""
@@ -296,7 +125,8 @@ class HttpAccess:
         form = {"grant_type": "client_credentials", **oauth2.endpoint_params}
         if oauth2.scopes:
             form["scope"] = " ".join(oauth2.scopes)
-        arguments = RequestArguments(headers=CIMultiDict())
+        # The answer must be readable through a session that leaves compressed bodies alone, too.
+        arguments = RequestArguments(headers=CIMultiDict({"Accept-Encoding": "identity"}))
         assert self._oauth2_tls is not None
         self._add_tls(arguments, oauth2.token_url, self._oauth2_tls)
         if oauth2.proxy_url:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from agent.config.scrape import GlobalConfig, ScrapeConfig
 from agent.config.store import Pattern
 from pipeline.config import Address, Bytes, FilePath, ListenAddress, Seconds
-from pipeline.http_client import NullableSection, TlsConfig
+from pipeline.http_config import NullableSection, TlsConfig
 from pipeline.relabel import is_label_name
 from pipeline.send.config import RemoteWriteConfig
 

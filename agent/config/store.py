@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from agent.config.scrape import StaticConfig
 from pipeline.config import Seconds, parse_bytes
-from pipeline.http_client import RESERVED_HEADERS, HttpClientConfig, NullableSection
+from pipeline.http_config import RESERVED_HEADERS, HttpClientConfig, NullableSection
 from pipeline.relabel import RelabelConfig, a_rule
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.config.agent import GatewayClientConfig
 from pipeline.errors import TransientError
-from pipeline.http_client import TlsConfig
+from pipeline.http_config import TlsConfig
 
 
 def authorization(config: GatewayClientConfig) -> dict[str, str]:

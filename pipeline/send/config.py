@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config import Seconds
-from pipeline.http_client import RESERVED_HEADERS, HttpClientConfig, NullableSection, off
+from pipeline.http_config import RESERVED_HEADERS, HttpClientConfig, NullableSection, off
 from pipeline.relabel import RelabelConfig, a_rule
 
 WriteMessage = Literal["prometheus.WriteRequest", "io.prometheus.write.v2.Request"]

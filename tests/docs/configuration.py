@@ -12,7 +12,7 @@ from agent.config.scrape import FileSdConfig, GlobalConfig, HttpSdConfig, Scrape
 from agent.config.store import StoreGlobals, StoreSections
 from agent.config.unsupported import REASONS
 from pipeline.config import Address, format_duration
-from pipeline.http_client import Authorization, BasicAuth, Header, HttpClientConfig, OAuth2, TlsConfig
+from pipeline.http_config import Authorization, BasicAuth, Header, HttpClientConfig, OAuth2, TlsConfig
 from pipeline.relabel import RelabelConfig
 from pipeline.send.config import MetadataConfig, QueueConfig, RemoteWriteConfig
 

@@ -11,7 +11,8 @@ from aiohttp.test_utils import TestServer
 from pydantic import ValidationError
 
 from pipeline.errors import TransientError
-from pipeline.http_client import HttpAccess, HttpClientConfig
+from pipeline.http_client import HttpAccess
+from pipeline.http_config import HttpClientConfig
 from tests.certificates import CA, CLIENT, CLIENT_KEY, SERVER, SERVER_KEY
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -10,7 +10,8 @@ from agent.config import HttpSdConfig
 from agent.discovery import Place
 from agent.discovery.http import fetch_groups, http_groups
 from pipeline.errors import PipelineError
-from pipeline.http_client import BasicAuth, HttpAccess
+from pipeline.http_client import HttpAccess
+from pipeline.http_config import BasicAuth
 from tests.agent.discovery.tools import addresses, bench
 
 AT = Place("job", "http_sd_configs", 0)
