@@ -42,7 +42,10 @@ class Record(NamedTuple):
 
 def record_bytes(headers: Headers, payload: bytes, key: bytes | None) -> int:
     """Return what a record counts for wherever a log bounds bytes."""
-    return len(payload) + len(key or b"") + sum(5 + len(name) + len(value) for name, value in headers)
+    size = len(payload) + len(key or b"") + 5 * len(headers)
+    for name, value in headers:
+        size += len(name) + len(value)
+    return size
 
 
 @dataclass(frozen=True, slots=True)

@@ -339,7 +339,7 @@ class KafkaLog:
         except BaseException:
             await client.stop()
             raise
-        self._consumers.append(consumer)
+        self._consumers = [*(known for known in self._consumers if not known.closed), consumer]
         return consumer
 
     def _open_admin(self) -> Any:

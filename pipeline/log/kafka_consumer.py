@@ -53,6 +53,11 @@ class KafkaConsumer:
         """How long `revoked` may take before the group goes on without this member."""
         return REBALANCE_S
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     async def fetch(self, *, max_bytes: int, timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
         """Return records behind the last ones fetched."""
         loop = asyncio.get_running_loop()

@@ -165,14 +165,20 @@ class SqliteConsumer:
         # Each fetch begins with another partition, so that none starves behind a full one.
         self._turn += 1
         turn = self._turn % len(ready)
-        found = await self._host.read_many(ready[turn:] + ready[:turn], max_bytes)
+        wanted = ready[turn:] + ready[:turn]
+        end = self._host.bounds_now(wanted[0][0])[1]
+        found = await self._host.read_many(wanted, max_bytes)
         kept: dict[Partition, Sequence[Record]] = {}
-        for at, position in ready:
+        for at, position in wanted:
             # What was lost, paused or sought while we read is not for this caller any more.
             usable = at in self.owned and at not in self._paused and self._positions.get(at) == position
             if not self._moving and usable and (records := found.get(at)):
                 self._positions[at] = records[-1].offset + 1
                 kept[at] = records
+        first, position = wanted[0]
+        if not found and self._positions.get(first) == position:
+            # A gap or a compacted key at the very end: offsets without records.
+            self._positions[first] = end
         return kept
 
     def pause(self, *partitions: Partition) -> None:

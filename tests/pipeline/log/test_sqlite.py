@@ -14,7 +14,7 @@ from pipeline.errors import PermanentError, TransientError
 from pipeline.log import Log, LogFullError, OffsetOutOfRangeError, Partition, TopicSpec
 from pipeline.log.sqlite import SqliteLog
 from pipeline.wire.envelope import Envelope, Headers, Signal, from_headers, to_headers
-from tests.contracts.beds import metrics, opened, small_files
+from tests.contracts.beds import Owner, fetch, metrics, opened, small_files
 
 AT = Partition("buffer", 0)
 OTHER = Partition("buffer", 1)
@@ -107,6 +107,18 @@ async def test_a_gap_record_stands_for_what_was_evicted_and_reading_goes_on_behi
         assert [record.payload for record in await log.read(AT, 1, max_bytes=1)] == [b""]
         assert await numbered(log, 6) == [5]
         assert [e.lane_items for e in await envelopes(log, 5)] == [15]
+
+
+async def test_a_consumer_waits_behind_a_gap_at_the_end(tmp_path: Path) -> None:
+    async with buffer(tmp_path) as log:
+        await numbered(log, 1, 2, 3)
+        await log.evict(AT, 1, 2, headers(0))
+        consumer = await log.subscribe("g", ["buffer"], Owner())
+        assert [record.offset for record in await fetch(consumer, 2)] == [0, 1]
+        assert await consumer.fetch(max_bytes=100, timeout_s=0.01) == {}
+        await numbered(log, 4)
+        assert [record.offset for record in await fetch(consumer, 1)] == [3]
+        await consumer.close()
 
 
 async def test_gaps_can_be_evicted_into_larger_gaps(tmp_path: Path) -> None:
