@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.processes import until
 from tests.servers.chromium import Chromium
 from tests.servers.processes import MissingServerError, Process, free_port
 
@@ -31,6 +32,9 @@ class Up:
 
     async def start(self) -> None:
         await self.process.start(self._answers)
+
+    async def has_ended(self) -> bool:
+        return not self.process.running
 
     async def _answers(self) -> bool:
         return self.process.said(f"http://127.0.0.1:{self.port}")
@@ -74,9 +78,7 @@ async def test_it_ends_when_interrupted_and_the_next_start_goes_on_where_it_was(
         await browser.open(f"http://127.0.0.1:{up.port}/")
         before = await browser.until(samples)
         os.kill(up.process.pid, signal.SIGINT)
-        async with asyncio.timeout(20):
-            while up.process.running:
-                await asyncio.sleep(0.05)
+        await until(up.has_ended, "the process ends", 20)
         await up.process.stop()
         await browser.until("return document.body.innerText.includes('is pronoia running?')")
         await up.start()
