@@ -52,6 +52,23 @@ async def arrived(
     raise AssertionError(f"{found} of {wanted} samples arrived")
 
 
+async def failed_scrapes(store: Prometheus, exporters: Mapping[str, Exporter], *, interval_s: float) -> set[Page]:
+    """Return the pages whose scrape the agent itself said to have failed (`up` is 0), for want of time for example.
+
+    The exporter sent these pages, but nobody claims to have read them: they are failed scrapes, and not lost samples.
+    """
+    pages = set()
+    down = await store.samples("up", end_s=time.time() + 1, window_s=3600)
+    for labels, samples in down.items():
+        series = dict(labels)
+        target = exporters[series["cluster"]].targets[series["job"]]
+        failed_ms = [at_ms for at_ms, value in samples if value == 0]
+        for at_ms, _ in target.served:
+            if any(abs(at_ms - failed) <= interval_s * 1000 for failed in failed_ms):
+                pages.add((f"{series['cluster']}/{target.name}", at_ms))
+    return pages
+
+
 async def judge(store: Prometheus, exporters: Mapping[str, Exporter]) -> Verdict:
     """Read every sample back and compare."""
     verdict = Verdict()
