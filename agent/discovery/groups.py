@@ -33,7 +33,10 @@ def parse_json(text: bytes | str, source: str, meta: Mapping[str, str]) -> list[
     """Read a JSON list of `{"targets": [...], "labels": {...}}`; raises PermanentError with what is wrong."""
     try:
         value = json.loads(text)
-    except ValueError as error:  # UnicodeDecodeError is one, too.
+        if "\\ud" in (text if isinstance(text, str) else text.decode()).lower():
+            # JSON can write half of a surrogate pair, which no label can hold.
+            json.dumps(value, ensure_ascii=False).encode()
+    except ValueError as error:  # So are UnicodeDecodeError and UnicodeEncodeError.
         raise PermanentError(f"{source}: not JSON: {error}") from error
     return _groups(Document(source, value, {}), meta)
 

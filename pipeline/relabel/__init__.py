@@ -42,9 +42,9 @@ NO_RULES = Rules((), ())
 
 def compile_rules(configs: Sequence[RelabelConfig], legacy_names: bool = False) -> Rules:
     """Make rules ready to run; with `legacy_names` a replace to a name beyond [a-zA-Z0-9_] does nothing."""
-    return (
-        Rules(tuple(configs), tuple(compile_step(config, legacy_names) for config in configs)) if configs else NO_RULES
-    )
+    if not configs:
+        return NO_RULES
+    return Rules(tuple(configs), tuple(compile_step(config, legacy_names) for config in configs))
 
 
 def run(rules: Rules, labels: dict[str, str]) -> int | None:

@@ -16,6 +16,7 @@ Step = Callable[[dict[str, str]], bool]
 
 
 def compile_step(config: RelabelConfig, legacy_names: bool) -> Step:
+    """Make one rule ready to run."""
     match config.action:
         case "keep" | "drop":
             return _keep_or_drop(config)

@@ -79,6 +79,7 @@ async def test_nothing_to_find_is_told_too(tmp_path: Path) -> None:
         ("a.json", '[{"targets": [9100]}]', r"\[0\].targets\[0\]: Input should be a valid string"),
         ("a.json", '{"targets": []}', "must be a list of target groups"),
         ("a.json", "", "not JSON"),
+        ("a.json", r'[{"targets": ["a:1"], "labels": {"x": "\ud800"}}]', "not JSON: .* surrogates not allowed"),
         ("a.yml", "- targets: [a:1]\n- labels: {'': x}", r"a.yml:2: \[1\].labels: \"\" is not a valid label name"),
         ("a.yml", "- targets: {a: 1}", r"a.yml:1: \[0\].targets: Input should be a valid tuple"),
         ("a.yml", "- targets: [", "a.yml:2: not YAML"),
