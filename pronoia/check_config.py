@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from agent.config import AgentConfig, build, secret_files
 from pipeline.config import ConfigError, Document, Key, Mistake, parse, read_text, validate
+from pronoia.agent_file import kind_of
 
 _MODELS = {"gateway": ("gateway.config", "GatewayConfig"), "ingester": ("ingester.config", "IngesterConfig")}
 
@@ -72,20 +73,6 @@ def _check_up(path: Path, document: Document, as_text: Document, strict: bool) -
         raise ConfigError(mistakes)
     importlib.import_module("pronoia.up").plan(path, Path("data"), {})
     return ", ".join(said), warnings
-
-
-def kind_of(value: Any) -> str:
-    """Tell whose file it is by its keys: agent, gateway, ingester, or up (a section for each of them)."""
-    keys: dict[str, Any] = value if isinstance(value, dict) else {}
-    sections = {name for name in ("agent", "gateway", "ingester") if isinstance(keys.get(name), dict)}
-    # An agent's own file may have keys of these names: its own name, and the gateway's `url`.
-    if sections & {"agent", "ingester"} or ("gateway" in sections and "url" not in keys["gateway"]):
-        return "up"
-    if "sinks" in keys:
-        return "ingester"
-    if "scrape_configs" not in keys and keys.keys() & {"listen", "clusters", "log"}:
-        return "gateway"
-    return "agent"
 
 
 def _check_agent(document: Document, at: Key, strict: bool) -> tuple[str, list[str]]:

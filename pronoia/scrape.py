@@ -13,7 +13,7 @@ import aiohttp
 import click
 from prometheus_client import CollectorRegistry
 
-from agent.config import AgentConfig, GlobalConfig, ScrapeConfig, load
+from agent.config import AgentConfig, GlobalConfig, ScrapeConfig
 from agent.discovery import TargetGroup, Tools
 from agent.scrape.fetch import Answer, HttpFetch, new_session
 from agent.scrape.labelling import LabelLimits, Labelling, ScrapeError
@@ -28,6 +28,7 @@ from pipeline.http_client import HttpAccess
 from pipeline.relabel import compile_rules, relabel
 from pipeline.telemetry import DiscoveryMetrics
 from pipeline.wire.remote_write import Labels, decode_series
+from pronoia.agent_file import load_agent
 from pronoia.samples import as_text, samples
 from pronoia.version import VERSION
 
@@ -49,7 +50,7 @@ def scrape(page: str, file: Path | None, job: str | None, form: str, reports: bo
     A page that cannot be used exits with 1, and says which line is wrong and why.
     """
     try:
-        config = load(file, os.environ).config if file is not None else AgentConfig()
+        config = load_agent(file, os.environ).config if file is not None else AgentConfig()
         scraped = asyncio.run(scrape_once(page, _choose_job(config, job, file), config, form))
     except ConfigError as error:
         raise click.ClickException(f"the configuration cannot be used:\n{error}") from error

@@ -10,12 +10,13 @@ import aiohttp
 import click
 from prometheus_client import CollectorRegistry
 
-from agent.config import ScrapeConfig, load
+from agent.config import ScrapeConfig
 from agent.discovery import Tools
 from agent.targets import JobTargets, find_once
 from agent.targets_api import summary
 from pipeline.config import ConfigError
 from pipeline.telemetry import DiscoveryMetrics
+from pronoia.agent_file import load_agent
 from pronoia.version import VERSION
 
 
@@ -29,7 +30,7 @@ def targets(file: Path, jobs: tuple[str, ...], as_json: bool) -> None:
     Exits with 1 if a file or a URL of discovery could not be read.
     """
     try:
-        configs = load(file, os.environ).config.scrape_configs
+        configs = load_agent(file, os.environ).config.scrape_configs
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from error

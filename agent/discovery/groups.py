@@ -36,7 +36,7 @@ def parse_json(text: bytes | str, source: str, meta: Mapping[str, str]) -> list[
         if "\\ud" in (text if isinstance(text, str) else text.decode()).lower():
             # JSON can write half of a surrogate pair, which no label can hold.
             json.dumps(value, ensure_ascii=False).encode()
-    except ValueError as error:  # So are UnicodeDecodeError and UnicodeEncodeError.
+    except (ValueError, RecursionError) as error:  # Text that is no UTF-8 raises ValueErrors, too.
         raise PermanentError(f"{source}: not JSON: {error}") from error
     return _groups(Document(source, value, {}), meta)
 

@@ -50,7 +50,7 @@ async def fetch_groups(config: HttpSdConfig, access: HttpAccess, session: aiohtt
                 body = await _read(response, config.url)
     except TimeoutError as error:
         raise TransientError(f"{config.url}: no answer within {config.refresh_interval:g} s") from error
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         raise TransientError(f"{config.url}: {error or type(error).__name__}") from error
     return parse_json(body, config.url, {"__meta_url": config.url})
 

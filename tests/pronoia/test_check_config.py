@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pronoia.check_config import kind_of
+from pronoia.agent_file import kind_of
 from pronoia.cli import main
 
 AGENT = "scrape_configs: [{job_name: a}]\nremote_write: [{url: 'http://127.0.0.1:9090/api/v1/write'}]\n"

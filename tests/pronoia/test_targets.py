@@ -69,6 +69,13 @@ def test_a_discovery_that_fails_is_an_error_beside_what_was_found(tmp_path: Path
     assert err == f"error: {tmp_path}/sd.json:1: [0]: nil target group item found\n"
 
 
+def test_the_agent_s_section_of_a_file_for_up_is_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "up.yml"
+    path.write_text("agent:\n" + "".join(f"  {line}\n" for line in CONFIG.splitlines()[:4]))
+    result = CliRunner().invoke(main, ["targets", "--config", str(path)])
+    assert result.stdout.startswith("one: 1 scraped, 1 dropped")
+
+
 def test_a_job_that_there_is_not_is_an_error(tmp_path: Path) -> None:
     code, _, err = run(tmp_path, "--job", "three")
     assert code == 1

@@ -1,0 +1,30 @@
+"""The agent's configuration, from its own file or from the `agent` section of one for `up`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.config import Loaded, build
+from pipeline.config import read
+
+
+def kind_of(value: Any) -> str:
+    """Tell whose file it is by its keys: agent, gateway, ingester, or up (a section for each of them)."""
+    keys: dict[str, Any] = value if isinstance(value, dict) else {}
+    sections = {name for name in ("agent", "gateway", "ingester") if isinstance(keys.get(name), dict)}
+    # An agent's own file may have keys of these names: its own name, and the gateway's `url`.
+    if sections & {"agent", "ingester"} or ("gateway" in sections and "url" not in keys["gateway"]):
+        return "up"
+    if "sinks" in keys:
+        return "ingester"
+    if "scrape_configs" not in keys and keys.keys() & {"listen", "clusters", "log"}:
+        return "gateway"
+    return "agent"
+
+
+def load_agent(path: Path, environment: Mapping[str, str]) -> Loaded:
+    """Read what an agent would do with a file; raises ConfigError."""
+    document = read(path, text_scalars=True)
+    if kind_of(document.value) == "up":
+        return build(document, environment, document.value.get("agent") or {}, ("agent",))
+    return build(document, environment)
