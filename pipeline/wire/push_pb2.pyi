@@ -10,15 +10,24 @@ Metadata (gRPC) or headers (HTTP): `authorization: Bearer TOKEN` where the gatew
 may stand in its place.
 
 Rules
-  - Batches of a lane are sent strictly in sequence. Lanes are independent of one another.
+  - Batches of a lane are sent strictly in sequence. Lanes are independent of one another. Over HTTP a lane is in one
+    request at a time.
+  - A stream, and a request, is of one agent, cluster and epoch.
   - ACCEPTED comes only after the log has the batch durably, and holds for all of the lane's lower sequences too.
-  - RETRY: nothing of this lane from `sequence` on was taken. Send again from there, not before `retry_after_ms`.
-  - REFUSED: this batch can never be taken (malformed, wrong identity). Put a gap record in its place and go on.
+    On a stream one Ack may therefore stand for several batches; over HTTP each batch has its own, in lane order.
+  - RETRY: nothing of this lane from `sequence` on was taken. Send again from there, not before `retry_after_ms`. What
+    was sent above it meanwhile is dropped without an Ack.
+  - REFUSED: this batch can never be taken (malformed, or its envelope does not fit its payload). It is lost and counted
+    as such; the lane goes on behind it, and the hole in its sequence shows as missing downstream.
+  - Series of another cluster are left out of their batch, which is accepted (`refused_items`); series without the
+    cluster's label get it. A batch whose envelope names another cluster ends the stream: nothing of it is lost.
+  - A batch larger than a record of the gateway's log is split into parts there; one that is a part already is refused.
   - When the stream breaks, what is not acknowledged is in doubt: send again from the lowest of it. The ingester
     recognises what was appended twice by (agent, epoch, lane, sequence).
-  - The gateway ends streams after a jittered age, so that new gateways get their share. That is no error.
+  - The gateway ends streams after a jittered age, and when it drains, with what it took answered and status OK.
 gRPC status: UNAUTHENTICATED (unknown token), PERMISSION_DENIED (another cluster), RESOURCE_EXHAUSTED (retry later;
-trailer `retry-after-ms`), INVALID_ARGUMENT (not a Batch), UNAVAILABLE (draining). HTTP: 401, 403, 429, 400, 503.
+trailer `retry-after-ms`), INVALID_ARGUMENT (not a Batch), UNAVAILABLE (draining, or the log is not there yet).
+HTTP: 401, 403, 429 (the cluster's rate) and 503 (no room, draining, no log), both with Retry-After, 400, 413.
 """
 
 from collections import abc as _abc
