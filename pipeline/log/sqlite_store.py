@@ -186,15 +186,15 @@ class Store:
         Returns how many went of which partition: nothing where there is nothing left to drop.
         """
         heads = [
-            (rows[0][1], at, rows)
+            (rows[0][1], at)
             for at, state in self.partitions.items()
-            if state.first < state.next and not self.topics[at.topic].compacted and (rows := self._chunk(state))
+            if not self.topics[at.topic].compacted and (rows := self._oldest(state, 1))
         ]
         if not heads:
             return {}
-        _, at, rows = min(heads)
+        _, at = min(heads)
         state, freed, upto = self.state(at), 0, 0
-        for record, _, _, size in rows:
+        for record, _, _, size in self._oldest(state, DELETE_CHUNK):
             if freed >= want_bytes:
                 break
             freed, upto = freed + size, record - state.base + 1
@@ -210,6 +210,8 @@ class Store:
             if topic.compacted:
                 self._drop_tombstones(state)
                 continue
+            if topic.retention_s is None and topic.retention_bytes is None:
+                continue
             upto = self._expired(state, topic)
             if upto > state.first:
                 gone[at] = upto - state.first
@@ -217,13 +219,16 @@ class Store:
         return gone
 
     def _expired(self, state: PartitionState, topic: TopicSpec) -> int:
+        """Return the first offset that stays."""
         upto = state.first
-        for record, time_ms, bytes_before, size in self._chunk(state):
-            old = topic.retention_s is not None and time_ms < self.now_ms() - 1000 * topic.retention_s
-            behind = state.bytes - bytes_before - size
-            if not old and (topic.retention_bytes is None or behind < topic.retention_bytes):
-                break
-            upto = record - state.base + 1
+        # Mostly nothing has expired, and the first record alone says so.
+        for most in (1, DELETE_CHUNK):
+            for record, time_ms, bytes_before, size in self._oldest(state, most):
+                old = topic.retention_s is not None and time_ms < self.now_ms() - 1000 * topic.retention_s
+                behind = state.bytes - bytes_before - size
+                if not old and (topic.retention_bytes is None or behind < topic.retention_bytes):
+                    return upto
+                upto = record - state.base + 1
         return upto
 
     def _drop_tombstones(self, state: PartitionState) -> None:
@@ -236,9 +241,10 @@ class Store:
             self.db.execute("DELETE FROM record WHERE id = ?", (record,))
             self.db.execute("DELETE FROM newest WHERE partition = ? AND key = ?", (state.id, key))
 
-    def _chunk(self, state: PartitionState) -> list[tuple[int, int, int, int]]:
+    def _oldest(self, state: PartitionState, most: int) -> list[tuple[int, int, int, int]]:
+        """Return id, time, bytes before and size of a partition's oldest records."""
         sql = "SELECT id, time_ms, bytes_before, size FROM record WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
-        return self.db.execute(sql, (state.base + state.first, state.base + state.next, DELETE_CHUNK)).fetchall()
+        return self.db.execute(sql, (state.base + state.first, state.base + state.next, most)).fetchall()
 
     def commit_offsets(self, group: str, offsets: Mapping[Partition, int]) -> None:
         """Write a group's committed offsets."""

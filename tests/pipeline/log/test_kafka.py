@@ -1,12 +1,15 @@
 """What only the Kafka log does: it proves who it is, creates topics, and lives through a broker's death."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log import LogFullError, Partition, TopicSpec
@@ -86,26 +89,59 @@ async def test_topics_are_created_as_asked_for(kafka: Kafka) -> None:
     async with opened(KafkaLog(config, metrics())) as log:
         name = config.topic_prefix + "metrics"
         await log.ensure_topic(TopicSpec(name, 5, retention_s=3600, retention_bytes=10**9))
-        settings = await described(config.brokers, name)
+        settings = await described(kafka, name)
         assert settings["message.timestamp.type"] == "LogAppendTime"
         assert settings["retention.ms"] == "3600000"
         assert settings["retention.bytes"] == "1000000000"
         assert settings["cleanup.policy"] == "delete"
         await log.ensure_topic(TopicSpec(config.topic_prefix + "settled", 1, compacted=True))
-        assert (await described(config.brokers, config.topic_prefix + "settled"))["cleanup.policy"] == "compact"
+        assert (await described(kafka, config.topic_prefix + "settled"))["cleanup.policy"] == "compact"
 
 
-async def described(brokers: list[str], topic: str) -> dict[str, str]:
-    from aiokafka.admin import AIOKafkaAdminClient
-    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+@contextlib.asynccontextmanager
+async def administrator(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
     await admin.start()
     try:
-        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        yield admin
     finally:
         await admin.close()
+
+
+async def described(kafka: Kafka, topic: str) -> dict[str, str]:
+    async with administrator(kafka) as admin:
+        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
     return {entry[0]: entry[1] for entry in answer.resources[0][4]}
+
+
+async def test_records_are_as_large_as_the_smallest_topic_takes(kafka: Kafka) -> None:
+    config = kafka.config()
+    small, large = (Partition(config.topic_prefix + name, 0) for name in ("small", "large"))
+    async with administrator(kafka) as admin:
+        sizes = {small.topic: 100_000, large.topic: 4_000_000}
+        await admin.create_topics(
+            [NewTopic(name, 1, 1, topic_configs={"max.message.bytes": str(size)}) for name, size in sizes.items()]
+        )
+    async with opened(KafkaLog(config, metrics())) as log:
+        await log.ensure_topic(TopicSpec(large.topic, 1))
+        assert 3_900_000 < log.max_record_bytes < 4_000_000
+        assert await (await log.append(large, (), bytes(log.max_record_bytes))) == 0
+        await log.ensure_topic(TopicSpec(small.topic, 1))
+        assert 90_000 < log.max_record_bytes < 100_000
+        assert await (await log.append(small, (), bytes(log.max_record_bytes))) == 0
+
+
+async def test_a_record_that_the_brokers_refuse_as_too_large_is_told_and_the_partition_goes_on(kafka: Kafka) -> None:
+    config = kafka.config()
+    at = Partition(config.topic_prefix + "metrics", 0)
+    async with opened(KafkaLog(config, metrics())) as log:
+        await log.ensure_topic(TopicSpec(at.topic, 1))
+        async with administrator(kafka) as admin:
+            limit = {"max.message.bytes": "50000"}
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, at.topic, limit)])
+        with pytest.raises(PermanentError, match="more than the brokers take"):
+            await (await log.append(at, (), bytes(100_000)))
+        assert await append(log, at, b"a", b"b") == [0, 1]
 
 
 async def test_topics_that_cannot_be_created_are_told_with_the_reason(kafka: Kafka) -> None:
