@@ -16,6 +16,8 @@ from pipeline.wire.errors import MalformedError
 
 Columns = tuple["array[int]", "array[float]"]
 _CACHED_COLUMNS: Final = 4096
+MAX_CHUNKS: Final = 200_000
+"""What one query may read: some seconds' worth."""
 
 
 class Reader:
@@ -33,11 +35,18 @@ class Reader:
     def samples(
         self, chosen: Sequence[SeriesHead], start_ms: int, end_ms: int
     ) -> Iterator[tuple[SeriesHead, "array[int]", "array[float]"]]:
-        """Return for each series its timestamps from start to end (both included), ascending, and their values."""
+        """Return for each series its timestamps from start to end (both included), ascending, and their values.
+
+        Raises PermanentError where that would hold up everybody else who reads.
+        """
         with self._engine.lock:
             # What is packed after this still is in these heads; what was packed before is in these blocks.
             heads = {series.id: _cut(series.times, series.values, start_ms, end_ms) for series in chosen}
             blocks = [b for b in self._engine.blocks if b.latest_ms >= start_ms and b.earliest_ms <= end_ms]
+        if len(chosen) * len(blocks) > MAX_CHUNKS:
+            raise PermanentError(
+                f"{len(chosen)} series over {len(blocks)} blocks are too much: ask for fewer, or less time"
+            )
         for series in chosen:
             parts = [part for block in blocks if (part := self._chunk(block, series)) is not None]
             parts = [_cut(times, values, start_ms, end_ms) for times, values in parts]

@@ -9,10 +9,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -21,70 +20,22 @@ from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.store import file as store_file
 from pipeline.store.config import StoreConfig
 from pipeline.store.engine import Appended, Engine
-from pipeline.store.index import SeriesHead
+from pipeline.store.queries import Chart, Found, Latest, Points, Queries, Select, Summary
 from pipeline.store.reader import Reader
 from pipeline.store.requests import Metadata
 from pipeline.store.selector import Matcher
-from pipeline.store.steps import LOOKBACK_MS, at_steps, nice_step_ms, rates_at_steps, typical_step_ms
+from pipeline.store.steps import LOOKBACK_MS
 from pipeline.telemetry import StoreMetrics
-from pipeline.wire.remote_write import Labels, encode_labels
+from pipeline.wire.remote_write import Labels
 
 logger = logging.getLogger(__name__)
 
 MAX_WAITING_BYTES: Final = 64 << 20
-MAX_POINTS: Final = 2_000_000
 MAINTAIN_EVERY_S: Final = 10.0
 
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One series that a search found; `id` names it in `query_range` for as long as the store is open."""
-
-    id: int
-    labels: Labels
-
-
-@dataclass(frozen=True, slots=True)
-class Points:
-    """One series at the steps of a range; None where it has no value."""
-
-    id: int
-    labels: Labels
-    values: list[float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Latest:
-    """The newest sample of one series."""
-
-    id: int
-    labels: Labels
-    timestamp_ms: int
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Series at evenly spaced times."""
-
-    step_ms: int
-    steps: Sequence[int]
-    series: list[Points]
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How much the store holds; `earliest_ms` is the oldest timestamp in its blocks, None while there is none."""
-
-    series: int
-    samples: int
-    stored_bytes: int
-    earliest_ms: int | None
-
-
-_LEAD_MS: Final = 600_000
 Waiting = tuple[bytes, "asyncio.Future[Appended]"]
 
 
@@ -107,7 +58,7 @@ class Store:
     async def start(self) -> None:
         """Open the file and read its index; raises PermanentError where that cannot be."""
         self._loop = asyncio.get_running_loop()
-        self._engine, self._reader = await asyncio.to_thread(self._open)
+        self._engine, self._queries = await asyncio.to_thread(self._open)
         self._thread = threading.Thread(target=self._write, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -118,7 +69,7 @@ class Store:
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
         self._reading.shutdown()
-        self._reader.close()
+        self._queries.reader.close()
         self._file.close()
 
     def ready(self) -> str | None:
@@ -160,62 +111,34 @@ class Store:
         await done
 
     async def search(
-        self, text: str = "", matchers: Iterable[Matcher] = (), *, limit: int = 200
+        self, text: str = "", matchers: Sequence[Matcher] = (), *, limit: int = 200
     ) -> tuple[list[Found], int]:
         """Find series whose labels contain every word of `text`: the first ones by name, and how many there are."""
-        matchers = tuple(matchers)
+        return await self._read(lambda ask: ask.search(text, matchers, limit))
 
-        def work() -> tuple[list[Found], int]:
-            with self._engine.lock:
-                found = self._engine.index.search(text, matchers)
-            return [Found(series.id, series.labels) for series in found[:limit]], len(found)
-
-        return await self._read(work)
-
-    async def names(self, text: str = "", matchers: Iterable[Matcher] = ()) -> dict[str, int]:
+    async def names(self, text: str = "", matchers: Sequence[Matcher] = ()) -> dict[str, int]:
         """Return the metric names of the series that `search` would find, in order, and how many series each has."""
-        matchers = tuple(matchers)
+        return await self._read(lambda ask: ask.names(text, matchers))
 
-        def work() -> dict[str, int]:
-            with self._engine.lock:
-                return dict(Counter(series.name for series in self._engine.index.search(text, matchers)))
-
-        return await self._read(work)
+    async def find(self, labels: Labels) -> int | None:
+        """Return the id of the series that has exactly these labels (sorted by name)."""
+        return await self._read(lambda ask: ask.find(labels))
 
     async def label_names(self, selectors: Sequence[Sequence[Matcher]] = ()) -> list[str]:
         """Return the label names of the series that any of the selectors selects; of all where there is none."""
-
-        def work() -> list[str]:
-            with self._engine.lock:
-                index = self._engine.index
-                return sorted({name for selector in selectors or [()] for name in index.label_names(selector)})
-
-        return await self._read(work)
+        return await self._read(lambda ask: ask.label_names(selectors))
 
     async def label_values(self, name: str, selectors: Sequence[Sequence[Matcher]] = ()) -> list[str]:
         """Return the values of a label in the series that any of the selectors selects; in all where there is none."""
-
-        def work() -> list[str]:
-            with self._engine.lock:
-                index = self._engine.index
-                return sorted({value for selector in selectors or [()] for value in index.label_values(name, selector)})
-
-        return await self._read(work)
+        return await self._read(lambda ask: ask.label_values(name, selectors))
 
     async def series(self, selectors: Sequence[Sequence[Matcher]], *, limit: int | None = None) -> list[Found]:
         """Return the series that any of the selectors selects, by name."""
-
-        def work() -> list[Found]:
-            with self._engine.lock:
-                ids = set().union(*(self._engine.index.select_ids(selector) for selector in selectors))
-                found = [series for series in self._engine.index.in_order() if series.id in ids]
-            return [Found(series.id, series.labels) for series in found[:limit]]
-
-        return await self._read(work)
+        return await self._read(lambda ask: ask.series(selectors, limit))
 
     async def query_range(
         self,
-        select: Sequence[Matcher] | Sequence[int],
+        select: Select,
         start_ms: int,
         end_ms: int,
         step_ms: int,
@@ -223,33 +146,16 @@ class Store:
         rate_window_ms: int | None = None,
         lookback_ms: int = LOOKBACK_MS,
     ) -> tuple[Sequence[int], list[Points]]:
-        """Return the steps from start to end, and every selected series' values (or rates a second) at them.
+        """Return the steps from start to end, and the values (or rates a second) of every series that has any there.
 
-        `select` holds matchers, or ids of series. Raises PermanentError for more than two million points.
+        Raises PermanentError where that would be too much: more than two million points, or too many blocks to read.
         """
         if step_ms <= 0 or end_ms < start_ms:
             raise PermanentError("a range needs a step above zero and an end that is not before its start")
         steps = range(start_ms, end_ms + 1, step_ms)
+        return steps, await self._read(lambda ask: ask.at_steps(select, steps, rate_window_ms, lookback_ms))
 
-        def work() -> list[Points]:
-            with self._engine.lock:
-                chosen = self._choose(select)
-            if len(chosen) * len(steps) > MAX_POINTS:
-                raise PermanentError(f"{len(chosen)} series at {len(steps)} steps are too much: ask for fewer")
-            from_ms = start_ms - (rate_window_ms or lookback_ms)
-            out = []
-            for series, times, values in self._reader.samples(chosen, from_ms, end_ms):
-                if rate_window_ms is None:
-                    points = at_steps(times, values, steps, lookback_ms)
-                else:
-                    points = rates_at_steps(times, values, steps, rate_window_ms)
-                if any(point is not None for point in points):
-                    out.append(Points(series.id, series.labels, points))
-            return out
-
-        return steps, await self._read(work)
-
-    async def chart(self, ids: Sequence[int], start_ms: int, end_ms: int, *, max_points: int, rate: bool) -> "Chart":
+    async def chart(self, ids: Sequence[int], start_ms: int, end_ms: int, *, max_points: int, rate: bool) -> Chart:
         """Return series as a chart shows them: at steps no finer than their samples, with gaps where they have none.
 
         Steps stand on multiples of their width, so that a chart that moves on keeps its points. A gap begins where four
@@ -257,114 +163,37 @@ class Store:
         """
         if end_ms < start_ms:
             raise PermanentError("a chart cannot end before it starts")
+        return await self._read(lambda ask: ask.chart(ids, start_ms, end_ms, max_points, rate))
 
-        def work() -> Chart:
-            with self._engine.lock:
-                chosen = self._choose(ids)
-            # The newest samples before the start count too: a line does not begin with a gap.
-            found = list(self._reader.samples(chosen, start_ms - _LEAD_MS, end_ms)) if chosen else []
-            apart_ms = typical_step_ms([times for _, times, _ in found])
-            step_ms = nice_step_ms(max(apart_ms, (end_ms - start_ms) // max(max_points, 1)))
-            steps = range(-(-start_ms // step_ms) * step_ms, end_ms + 1, step_ms)
-            reach_ms = max(4 * apart_ms, step_ms) + 1
-            points = [
-                Points(
-                    series.id,
-                    series.labels,
-                    rates_at_steps(times, values, steps, reach_ms)
-                    if rate
-                    else at_steps(times, values, steps, reach_ms),
-                )
-                for series, times, values in found
-            ]
-            return Chart(step_ms, steps, points)
-
-        return await self._read(work)
-
-    async def find(self, labels: Labels) -> int | None:
-        """Return the id of the series that has exactly these labels (sorted by name)."""
-        key = encode_labels(labels)
-
-        def work() -> int | None:
-            with self._engine.lock:
-                series = self._engine.index.by_key.get(key)
-            return series.id if series is not None else None
-
-        return await self._read(work)
-
-    async def summary(self) -> "Summary":
-        """Return how much there is."""
-
-        def work() -> Summary:
-            with self._engine.lock:
-                blocks = list(self._engine.blocks)
-                series = len(self._engine.index.by_id)
-                waiting = self._engine.head_samples
-            samples = waiting + sum(block.samples for block in blocks)
-            return Summary(
-                series, samples, self._engine.stored_bytes, min((b.earliest_ms for b in blocks), default=None)
-            )
-
-        return await self._read(work)
-
-    async def latest(
-        self, select: Sequence[Matcher] | Sequence[int], *, lookback_ms: int = LOOKBACK_MS
-    ) -> list[Latest]:
+    async def latest(self, select: Select, *, lookback_ms: int = LOOKBACK_MS) -> list[Latest]:
         """Return the newest sample of every selected series that has one within `lookback_ms` and did not end."""
-        now_ms = int(self._clock() * 1000)
+        since_ms = int(self._clock() * 1000) - lookback_ms
+        return await self._read(lambda ask: ask.latest(select, since_ms))
 
-        def work() -> list[Latest]:
-            with self._engine.lock:
-                chosen = self._choose(select)
-            out = []
-            for series, times, values in self._reader.samples(chosen, now_ms - lookback_ms, 1 << 62):
-                value = at_steps(times, values, [1 << 62], 1 << 62)[0] if times else None
-                if value is not None:
-                    out.append(Latest(series.id, series.labels, times[-1], value))
-            return out
-
-        return await self._read(work)
-
-    async def samples(
-        self, select: Sequence[Matcher] | Sequence[int], start_ms: int, end_ms: int
-    ) -> dict[Labels, list[tuple[int, float]]]:
+    async def samples(self, select: Select, start_ms: int, end_ms: int) -> dict[Labels, list[tuple[int, float]]]:
         """Return every sample as it was stored, staleness markers included (as NaN)."""
-
-        def work() -> dict[Labels, list[tuple[int, float]]]:
-            with self._engine.lock:
-                chosen = self._choose(select)
-            found = self._reader.samples(chosen, start_ms, end_ms)
-            return {series.labels: list(zip(times, values, strict=True)) for series, times, values in found}
-
-        return await self._read(work)
+        return await self._read(lambda ask: ask.samples(select, start_ms, end_ms))
 
     async def metadata(self) -> dict[str, Metadata]:
         """Return type, help and unit of every metric family that had any."""
+        return await self._read(lambda ask: ask.metadata())
 
-        def work() -> dict[str, Metadata]:
-            with self._engine.lock:
-                return dict(self._engine.metadata)
+    async def summary(self) -> Summary:
+        """Return how much there is."""
+        return await self._read(lambda ask: ask.summary())
 
-        return await self._read(work)
-
-    def _choose(self, select: Sequence[Matcher] | Sequence[int]) -> list[SeriesHead]:
-        index = self._engine.index
-        if select and isinstance(select[0], int):
-            return [index.by_id[id_] for id_ in select if id_ in index.by_id]
-        return index.select(select)  # type: ignore[arg-type]
-
-    async def _read(self, work: Callable[[], Result]) -> Result:
+    async def _read(self, ask: Callable[[Queries], Result]) -> Result:
         try:
-            return await self._loop.run_in_executor(self._reading, work)
+            return await self._loop.run_in_executor(self._reading, ask, self._queries)
         except sqlite3.Error as error:
             damage = store_file.failure(self._config.path, error)
             raise damage or TransientError(f"the embedded store could not be read: {error}") from error
 
-    def _open(self) -> tuple[Engine, Reader]:
+    def _open(self) -> tuple[Engine, Queries]:
         self._file = store_file.open_file(self._config.path)
         try:
             engine = Engine(self._config, self._file, self._metrics, self._clock)
-            return engine, Reader(store_file.open_reader(self._config.path), engine)
+            return engine, Queries(engine, Reader(store_file.open_reader(self._config.path), engine))
         except sqlite3.Error as error:
             self._file.close()
             raise store_file.failure(self._config.path, error) or PermanentError(str(error)) from error
