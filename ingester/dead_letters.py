@@ -8,12 +8,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.delivery import Backoff
-from pipeline.errors import TransientError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.log.interface import Log, Partition, Record
+from pipeline.send.bisect import Piece, halves
 from pipeline.wire.envelope import Headers
 from pipeline.wire.errors import MalformedError
 
@@ -84,20 +85,39 @@ class DeadLetters:
     async def bury(self, record: Record, payload: bytes, items: int, *, status: int, reason: str) -> None:
         """Keep `payload`, all or a part of the record's, durably: waits as long as the log cannot take it."""
         letter = DeadLetter(
-            self.sink,
-            status,
-            reason,
-            items,
-            record.at,
-            record.offset,
-            int(self.clock() * 1000),
-            record.headers,
-            payload,
+            sink=self.sink,
+            status=status,
+            reason=reason,
+            items=items,
+            source=record.at,
+            source_offset=record.offset,
+            at_ms=int(self.clock() * 1000),
+            original=record.headers,
+            payload=payload,
         )
+        try:
+            await self._append(to_headers(letter), payload)
+        except PermanentError:
+            # A record that just fitted into the log does not fit again with a reason beside it.
+            await self._bury_parts(record, letter)
+
+    async def _bury_parts(self, record: Record, letter: DeadLetter) -> None:
+        try:
+            parts = await asyncio.to_thread(halves, Piece(letter.payload, letter.items))
+        except MalformedError:
+            parts = None
+        if parts is not None:
+            for part in parts:
+                await self.bury(record, part.payload, part.items, status=letter.status, reason=letter.reason)
+            return
+        reason = f"{letter.reason} (the payload is too large to be kept here: it stays at its source)"
+        await self._append(to_headers(replace(letter, reason=reason, payload=b"")), b"")
+
+    async def _append(self, headers: Headers, payload: bytes) -> None:
         backoff = Backoff()
         while True:
             try:
-                await (await self.log.append(self.at, to_headers(letter), payload))
+                await (await self.log.append(self.at, headers, payload))
                 return
             except TransientError as error:
                 logger.warning(

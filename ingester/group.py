@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 _FETCH_BYTES = 8 * 2**20
 _FETCH_TIMEOUT_S = 0.25
 _RATE_OVER_S = 30.0
+_RETENTION_ALARM = 0.8
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Running:
     start: int = 0
     last: dict[str, int] = field(default_factory=dict)
     """Items delivered per cluster when the rates were last brought up to date."""
+    near_retention: bool = False
 
 
 class Group:
@@ -50,6 +52,7 @@ class Group:
         settle_interval_s: float,
         revoke_timeout_s: float,
         forget_after_s: float,
+        retention_s: float | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.group = group
@@ -65,6 +68,7 @@ class Group:
         self._settle_interval_s = settle_interval_s
         self._revoke_timeout_s = revoke_timeout_s
         self._forget_after_s = forget_after_s
+        self._retention_s = retention_s
         self._clock = clock
         self._consumer: Consumer | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -279,8 +283,22 @@ class Group:
         kept = running.end - running.start
         headroom = (feed.committed - running.start) / kept if kept else 1.0
         metrics.retention_headroom.labels(name, number).set(headroom)
+        self._warn_of_retention(at, running)
         metrics.queued_bytes.labels(name).set(self._context.budget.used)
         metrics.stuck_partitions.labels(name).set(sum(bool(self.stuck(other)) for other in self.running.values()))
+
+    def _warn_of_retention(self, at: Partition, running: Running) -> None:
+        """Say it, once, before the log drops what was not delivered."""
+        if self._retention_s is None:
+            return
+        lag_s = self.lag_s(running)
+        near = lag_s > _RETENTION_ALARM * self._retention_s
+        if near and not running.near_retention:
+            logger.error(
+                "the log will soon drop records that are not delivered",
+                extra={"group": self.group, "partition": at, "lag_s": lag_s, "retention_s": self._retention_s},
+            )
+        running.near_retention = near
 
     def lag_s(self, running: Running) -> float:
         """Return the age of the oldest record that is not settled, 0 where all are."""

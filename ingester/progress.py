@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 SETTLED_TOPIC = "settled"
 _FORMAT = 1
+_ROOM_BYTES = 1024  # for the headers, and what a log adds
 _HEADERS = (("pronoia-settled", b"1"),)
 
 
@@ -103,8 +104,12 @@ class ProgressLog:
         return pick(await self.log.compacted(self.at), group, partitions)
 
     async def write(self, group: str, at: Partition, progress: Progress) -> None:
-        """Write down, durably; raises TransientError."""
-        await (await self.log.append(self.at, _HEADERS, encode(progress), key=key_of(group, at)))
+        """Write down, durably; raises TransientError. Forgets lanes where a record cannot hold all of them."""
+        key, room = key_of(group, at), self.log.max_record_bytes - _ROOM_BYTES
+        while len(payload := encode(progress)) + len(key) > room and progress.settled.lanes:
+            logger.warning("too many lanes to remember", extra={"partition": at, "lanes": len(progress.settled.lanes)})
+            progress.settled.forget(0, len(progress.settled.lanes) // 2)
+        await (await self.log.append(self.at, _HEADERS, payload, key=key))
 
 
 def pick(kept: Mapping[bytes, bytes], group: str, partitions: Collection[Partition]) -> dict[Partition, Progress]:

@@ -98,6 +98,7 @@ class Ingester:
             settle_interval_s=self._config.settle_interval,
             revoke_timeout_s=self._config.revoke_timeout,
             forget_after_s=self._config.forget_after,
+            retention_s=self._config.log.topic(sink.signal.value).retention_s,
             clock=self._clock,
         )
 

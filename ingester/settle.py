@@ -13,7 +13,7 @@ from pipeline.wire.envelope import Envelope, Origin
 
 _MAX_HOLES = 32
 _MAX_DIGESTS = 512
-_MAX_LANES = 100_000
+_MAX_LANES = 20_000
 
 
 class LaneKey(NamedTuple):
@@ -96,10 +96,10 @@ class Settled:
             if len(self.digests) > _MAX_DIGESTS:
                 self.digests.popitem(last=False)
 
-    def forget(self, before_ms: int) -> None:
-        """Drop lanes that have not been seen since; drops the longest unseen where there are too many."""
+    def forget(self, before_ms: int, most: int = _MAX_LANES) -> None:
+        """Drop lanes that have not been seen since; drops the longest unseen where there are more than `most`."""
         old = [key for key, lane in self.lanes.items() if lane.seen_ms < before_ms]
-        if (surplus := len(self.lanes) - len(old) - _MAX_LANES) > 0:
+        if (surplus := len(self.lanes) - len(old) - most) > 0:
             kept = sorted((lane.seen_ms, key) for key, lane in self.lanes.items() if lane.seen_ms >= before_ms)
             old += [key for _, key in kept[:surplus]]
         for key in old:

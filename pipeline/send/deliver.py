@@ -84,7 +84,8 @@ class Delivery:
         open_ends = deque([(record, outcome)])
         while open_ends:
             piece, outcome = open_ends.popleft()
-            parts = None if budget.spent() else _halves(piece)
+            # Decoding a large record takes too long for the loop.
+            parts = None if budget.spent() else await asyncio.to_thread(_halves, piece)
             if parts is None:
                 await self._narrow_samples(piece, outcome, budget)
                 continue

@@ -16,11 +16,11 @@ from pipeline.config import parse_duration_s
 from pipeline.delivery import Backoff, Outcome, Retry
 from pipeline.errors import TransientError
 from pipeline.http_client import HttpAccess
-from pipeline.send.bisect import Piece
+from pipeline.send.bisect import Piece, count_items
 from pipeline.send.classify import classify
 from pipeline.send.config import WRITE_V2, RemoteWriteConfig
 from pipeline.send.deliver import Delivery, Limits, Refuse, Tally
-from pipeline.wire import snappy
+from pipeline.wire import remote_write2, snappy
 
 _MAX_ANSWER_BYTES = 64 * 1024
 _LARGE_BODY_BYTES = 2**20
@@ -64,18 +64,18 @@ class RemoteWrite:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, body: bytes, *, tenant: str = "", items: int | None = None) -> Outcome:
+    async def send(self, body: bytes, *, tenant: str = "") -> Outcome:
         """Send one snappy(prometheus.WriteRequest) once, as remote write 2.0 where so configured.
 
-        `items`, the samples and histograms in it, lets a 2.0 receiver's count be checked. Never raises for what a
-        network or a receiver does. Raises MalformedError where a body that is to be sent as 2.0 cannot be read.
+        Never raises for what a network or a receiver does. Raises MalformedError where a body that is to be sent as 2.0
+        cannot be read.
         """
         if self._session is None:
             raise RuntimeError("send before start")
+        items: int | None = None
         if self._is_v2:
-            from pipeline.wire import remote_write2
-
-            body = snappy.compress(remote_write2.from_v1(snappy.decompress(body)))
+            # Building symbol tables takes too long for the loop.
+            body, items = await asyncio.to_thread(_to_v2, body)
         headers = {**self._headers, self._tenant_header: tenant} if tenant else self._headers
         try:
             arguments = await self._access.arguments(self._session, self._config.url, headers)
@@ -83,8 +83,7 @@ class RemoteWrite:
             data = body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
             async with self._session.post(self._config.url, data=data, **arguments) as response:
                 answer = await _read(response)
-                confirm = items if self._is_v2 else None
-                return classify(response.status, response.headers, answer, now_s=self._clock(), confirm_items=confirm)
+                return classify(response.status, response.headers, answer, now_s=self._clock(), confirm_items=items)
         except TransientError as error:
             return Retry(str(error), error.retry_after_s, alarm=True)
         except TimeoutError:
@@ -100,7 +99,7 @@ class RemoteWrite:
         """Send until everything is delivered or was handed to `refuse`; waits as long as the receiver is down."""
 
         async def send(body: bytes, items: int) -> Outcome:
-            return await self.send(body, tenant=tenant, items=items)
+            return await self.send(body, tenant=tenant)
 
         return await Delivery(send, refuse, limits or Limits(), self.backoff(), self._sleep).run(pieces)
 
@@ -132,6 +131,11 @@ class RemoteWrite:
             yaml.YAMLError,
         ):
             return None  # another store, or one that is down: there is nothing to say about its window
+
+
+def _to_v2(body: bytes) -> tuple[bytes, int]:
+    """Return the same request in 2.0, and the samples and histograms in it, which a 2.0 receiver confirms."""
+    return snappy.compress(remote_write2.from_v1(snappy.decompress(body))), count_items(body)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
