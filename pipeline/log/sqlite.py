@@ -49,6 +49,8 @@ FILE: Final = "log.db"
 LOCK: Final = "lock"
 # How long a caller should wait when the log is full: by then something was committed or deleted.
 FULL_RETRY_S: Final = 0.5
+# Under steady pressure loss goes on with every commit: it is logged this often for a group and partition.
+TELL_LOSS_S: Final = 10.0
 ResultT = TypeVar("ResultT")
 
 
@@ -88,6 +90,7 @@ class SqliteLog:
         self._topics: dict[str, tuple[int, bool]] = {}
         self._committed: dict[str, dict[Partition, int]] = {}
         self._groups: dict[str, Group] = {}
+        self._told_loss_s: dict[tuple[str, Partition], float] = {}
 
     @property
     def max_record_bytes(self) -> int:
@@ -121,9 +124,13 @@ class SqliteLog:
         except BaseException:
             self._let_go()
             raise
-        self._epoch = await self._reader.run(read_epoch)
-        self._topics = dict(await self._reader.run(read_topics))
-        self._committed = await self._reader.run(read_committed)
+        try:
+            self._epoch = await self._reader.run(read_epoch)
+            self._topics = dict(await self._reader.run(read_topics))
+            self._committed = await self._reader.run(read_committed)
+        except BaseException:
+            await self.close()
+            raise
 
     def _take_lock(self) -> None:
         try:
@@ -234,7 +241,7 @@ class SqliteLog:
         self._bounds.update(settled.bounds)
         for at, generation in settled.failed.items():
             # What is placed from now on was placed by somebody who could know of the failure.
-            self._generations[at] = generation + 1
+            self._generations[at] = max(generation + 1, self._generations.get(at, 0))
         self._stored_bytes = settled.stored_bytes or self._stored_bytes
         self._metrics.stored_bytes.set(self._stored_bytes)
         self._metrics.fsyncs.inc(settled.commits)
@@ -243,9 +250,20 @@ class SqliteLog:
             self._finish(job, result, now_s)
         for at, count in settled.discarded.items():
             self._metrics.discarded_records.labels(at.topic).inc(count)
+            self._tell_loss(at, now_s)
         if settled.bounds:
             for group in self._groups.values():
                 group.wake()
+
+    def _tell_loss(self, at: Partition, now_s: float) -> None:
+        """Log that records went which a group had not settled; the group's reader counts them."""
+        first = self._bounds[at][0]
+        behind = {group: first - offsets[at] for group, offsets in self._committed.items() if at in offsets}
+        for group, records in behind.items():
+            if records > 0 and now_s - self._told_loss_s.get((group, at), -TELL_LOSS_S) >= TELL_LOSS_S:
+                self._told_loss_s[group, at] = now_s
+                where = {"group": group, "topic": at.topic, "partition": at.number, "records": records}
+                logger.error("retention dropped records that a group had not read", extra=where)
 
     def _finish(self, job: Job, result: Any, now_s: float) -> None:
         failed = isinstance(result, PipelineError)

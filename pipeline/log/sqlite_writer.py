@@ -5,6 +5,7 @@ loop what became of each. A job that finds nothing else queued is committed at o
 """
 
 import asyncio
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -87,6 +88,7 @@ class Writer:
         self._failed: dict[Partition, int] = {}
         self._next_housekeeping_s = 0.0
         self._stored = 0
+        self._stale = False
 
     def open(self) -> Settled:
         """Open the file and start the thread; return the state of things. Blocks; raises PipelineError."""
@@ -161,7 +163,7 @@ class Writer:
         if not jobs:
             return settled
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._begin()
             for job in jobs:
                 settled.done.append((job, self._run_job(job)))
             # What was dropped is deleted in the same commit: another one would cost another fsync.
@@ -192,19 +194,26 @@ class Writer:
 
     def _fail(self, jobs: list[Job], error: PipelineError) -> Settled:
         """Undo the transaction: every job in it has failed."""
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        with contextlib.suppress(sqlite3.Error):
+            # Some errors have rolled back already.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        self._stale = True
+        self._store.touched.clear()
         logger.error("the log could not be written: %s", error, extra={"jobs": len(jobs)})
         for job in jobs:
             if job.at is not None:
                 self._failed[job.at] = job.generation
-        try:
-            self._store.load()
-        except sqlite3.Error as again:
-            error = explain(again, self._file)
         settled = Settled(done=[(job, error) for job in jobs])
         self._note(settled)
         return settled
+
+    def _begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        if self._stale:
+            # What the transaction that was undone had counted must not be counted on.
+            self._store.load()
+            self._stale = False
 
     def _note(self, settled: Settled) -> None:
         store = self._store
@@ -219,7 +228,7 @@ class Writer:
         store = self._store
         try:
             changes = self._db.total_changes
-            self._db.execute("BEGIN IMMEDIATE")
+            self._begin()
             gone = store.expire()
             # Only once what was dropped is deleted can be seen whether more has to go.
             if not store.clean() and (over := self._over()) > 0:

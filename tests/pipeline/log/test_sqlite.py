@@ -217,6 +217,22 @@ async def test_a_topic_keeps_the_newest_of_its_bytes(tmp_path: Path) -> None:
         await bounds_become(log, (40, 50))
 
 
+async def test_retention_that_passes_a_reader_is_told_as_loss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with opened(SqliteLog(tmp_path, metrics())) as log:
+        await log.ensure_topic(TopicSpec("buffer", 1, retention_bytes=5_000))
+        consumer = await log.subscribe("slow", ["buffer"], Owner())
+        await (await log.append(AT, (), bytes(1000)))
+        await fetch(consumer, 1)
+        await consumer.commit({AT: 1})
+        for _ in range(19):
+            await (await log.append(AT, (), bytes(1000)))
+        await bounds_become(log, (15, 20))
+        (told,) = [record for record in caplog.records if "had not read" in record.message]
+        assert told.levelname == "ERROR"
+        assert vars(told)["group"] == "slow"
+        await consumer.close()
+
+
 async def test_the_clock_may_go_back_without_disturbing_the_order_of_append_times(tmp_path: Path) -> None:
     now_s = [1_000_000.0]
     log = SqliteLog(tmp_path, metrics(), clock=lambda: now_s[0])
