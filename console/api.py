@@ -115,7 +115,8 @@ class Api:
         async def series(parameters: Mapping[str, str]) -> Plain:
             if self._store is None:
                 return {"total": 0, "series": []}
-            of_name = (Matcher(NAME, Operator.EQUAL, parameters.get("name", "")),)
+            name = parameters.get("name")
+            of_name = () if name is None else (Matcher(NAME, Operator.EQUAL, name),)
             found, total = await self._store.search(parameters.get("q", ""), of_name, limit=_MAX_FOUND)
             return {"total": total, "series": [dict(each.labels) for each in found]}
 

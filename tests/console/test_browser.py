@@ -79,6 +79,12 @@ async def test_a_series_is_found_by_typing_drawn_and_moves(moving: Running, brow
     assert "room_temperature_celsius" in await browser.run("return location.hash")
     await browser.run("location.reload()")
     assert await browser.until(INKED), "what was chosen stands in the address"
+    await browser.click("nav a[data-page=targets]")
+    await browser.until("return document.querySelector('.targets') !== null")
+    await browser.click("nav a[data-page=explore]")
+    assert await browser.until(INKED), "and is there when one comes back"
+    await browser.click("#clear")
+    await browser.until("return document.querySelector('.uplot') === null")
     assert await browser.complaints() == []
 
 

@@ -16,6 +16,7 @@ export function explore(place, parameters) {
   const chosen = new Map();
   const hidden = new Set();
   const opened = new Map();
+  const shut = new Set();
   let found = { total: 0, families: [], stored: true };
   let seconds = 900;
   let rate = null;
@@ -25,6 +26,7 @@ export function explore(place, parameters) {
   let typing = 0;
   let asking = null;
   let searching = null;
+  let listed = "";
   const types = new Map();
 
   const search = h("input", { type: "search", id: "series-search", placeholder: "Search all series: name, label, value", "aria-label": "Search series", autocomplete: "off", spellcheck: false, oninput: typed, onkeydown: keyed });
@@ -33,12 +35,13 @@ export function explore(place, parameters) {
   const ranges = h("div.segments", { role: "group", "aria-label": "Time range" });
   const rateButton = h("button.toggle", { type: "button", id: "rate", onclick: () => { rate = !rated(); changed(); } }, "Rate per second");
   const pauseButton = h("button.toggle", { type: "button", onclick: () => { paused = !paused; controls(); if (!paused) refreshChart(); } }, "Pause");
+  const clear = h("button.toggle", { type: "button", id: "clear", hidden: true, onclick: () => { chosen.clear(); hidden.clear(); changed(); } }, "Clear");
   const live = h("button.live", { type: "button", hidden: true, onclick: () => { fixed = null; changed(); } }, "Back to now");
   const canvas = h("div.chart", { id: "chart" });
   const legend = h("div.legend", { id: "legend" });
   const message = h("p.note", { role: "status" });
   const side = h("section.panel.finder", h("label.search", search, h("kbd", "/")), summary, results);
-  const main = h("section.panel.plot", h("div.bar", ranges, live, h("span.grow"), rateButton, pauseButton), message, canvas, legend);
+  const main = h("section.panel.plot", h("div.bar", ranges, live, h("span.grow"), clear, rateButton, pauseButton), message, canvas, legend);
   place.append(h("h1.hidden", "Explore"), h("div.explore", side, main));
   const chart = plot(canvas, { zoomed: (from, to) => { fixed = [from, to]; changed(); }, reset: () => { fixed = null; changed(); }, hovered: drawLegend });
 
@@ -86,6 +89,9 @@ export function explore(place, parameters) {
     rateButton.setAttribute("aria-pressed", String(rated()));
     pauseButton.setAttribute("aria-pressed", String(paused));
     live.hidden = !fixed;
+    clear.hidden = !chosen.size;
+    // Coming back from another page finds the chart as it was left.
+    document.querySelector("nav a[data-page=explore]").setAttribute("href", address());
   }
 
   /** Rates are shown where all that is chosen counts upwards, unless the button said otherwise. */
@@ -129,15 +135,33 @@ export function explore(place, parameters) {
     try {
       const text = search.value;
       const answer = await get("console/search", { q: text }, signal);
-      if (text !== found.text) opened.clear();
+      if (text !== found.text) {
+        opened.clear();
+        shut.clear();
+      }
       found = { ...answer, text };
       for (const family of found.families) types.set(family.name, family.type);
-      if (found.total <= OPEN_BELOW) await Promise.all(found.families.map((family) => openFamily(family.name, signal)));
+      if (found.total <= OPEN_BELOW) await openAll(signal);
       else await Promise.all([...opened.keys()].map((name) => openFamily(name, signal)));
+      const now = JSON.stringify([found, [...opened]]);
+      // A list that did not change is left alone: a click may be on its way to it.
+      if (now === listed) return;
+      listed = now;
       controls();
       drawResults();
     } catch (error) {
       if (error.name !== "AbortError") show(summary, error.message);
+    }
+  }
+
+  /** Few were found: show them all, with one question for all of them. */
+  async function openAll(signal) {
+    const { series } = await get("console/series", { q: found.text }, signal);
+    opened.clear();
+    for (const family of found.families) if (!shut.has(family.name)) opened.set(family.name, { total: 0, series: [] });
+    for (const labels of series) {
+      const list = opened.get(labels.__name__ || "");
+      if (list) list.total = list.series.push(labels);
     }
   }
 
@@ -146,8 +170,11 @@ export function explore(place, parameters) {
   }
 
   async function toggleFamily(name) {
-    if (opened.has(name)) opened.delete(name);
-    else await openFamily(name);
+    if (opened.delete(name)) shut.add(name);
+    else {
+      shut.delete(name);
+      await openFamily(name);
+    }
     drawResults();
   }
 
@@ -192,8 +219,13 @@ export function explore(place, parameters) {
 
   function toggle(labels) {
     const key = keyOf(labels);
-    if (chosen.has(key)) chosen.delete(key);
-    else if (chosen.size < MAX_CHOSEN) chosen.set(key, labels);
+    if (!chosen.delete(key)) {
+      if (chosen.size === MAX_CHOSEN) {
+        show(message, `A chart shows ${MAX_CHOSEN} series: remove one first.`);
+        return;
+      }
+      chosen.set(key, labels);
+    }
     changed();
   }
 
