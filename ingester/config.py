@@ -55,11 +55,8 @@ class SinkConfig(Section):
     def _check(self) -> Self:
         if (self.remote_write is None) == (self.store is None):
             raise ValueError("give exactly one of remote_write and store")
-        if self.remote_write is not None and self.remote_write.write_relabel_configs:
-            raise ValueError(
-                "remote_write.write_relabel_configs is not supported in a sink: it would decode every record;"
-                " relabel in the agent, with metric_relabel_configs"
-            )
+        if self.remote_write is not None and not self.remote_write.is_sendable:
+            raise ValueError("remote_write.url must begin with http:// or https://")
         if isinstance(self.start, datetime) and self.start.tzinfo is None:
             raise ValueError("start needs a time zone: write it like 2026-01-31T12:00:00Z")
         return self

@@ -90,12 +90,10 @@ class Feeding:
         self.stopped = asyncio.Event()
 
     async def run(self) -> None:
-        number = 0
         while not self.stopped.is_set():
             for at, lane in self.lanes.items():
-                await append(self.log, at, lane.round(number))
+                await append(self.log, at, lane.round(lane.sequence))
                 self.samples += 10
-            number += 1
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Feeding"]:

@@ -1,9 +1,18 @@
 import asyncio
+import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+from prometheus_client import CollectorRegistry
+
 from ingester.dead_letters import DeadLetter, from_record
+from pipeline.errors import PermanentError
 from pipeline.log.interface import Log, Partition
+from pipeline.log.sqlite import SqliteLog
+from pipeline.telemetry import LogMetrics
 from pipeline.wire.envelope import to_headers
 from tests.ingester.parts import (
     METRICS,
@@ -14,6 +23,7 @@ from tests.ingester.parts import (
     append,
     config_of,
     ingesting,
+    labels,
     opened_log,
     samples_in,
     until,
@@ -289,3 +299,101 @@ async def test_two_members_share_the_partitions_and_status_knows_both(tmp_path: 
                     while counts(await part.status())["delivered"] != 400:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
     assert len(set(store.taken)) == 400
+
+
+async def test_a_sink_that_starts_late_takes_only_what_comes_later(tmp_path: Path) -> None:
+    lane = Lane()
+    async with Store().running() as store:
+        config = config_of(tmp_path, store.url, start="latest")
+        async with opened_log(config) as log:
+            await append(log, METRICS, *(lane.round(n) for n in range(5)))
+            async with ingesting(config, log) as ingester:
+                await until(lambda: not ingester.ready())
+                while await committed(log) < 0:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await append(log, METRICS, *(lane.round(n) for n in range(5, 8)))
+            async with ingesting(config, log) as ingester:
+                await until(lambda: len(store.taken) == 30)
+            found = counts(await ingester.status())
+    assert (found["delivered"], found["missing"]) == (30, 0)
+
+
+async def test_a_sink_that_starts_at_a_time_takes_what_was_appended_then(tmp_path: Path) -> None:
+    lane = Lane()
+    async with Store().running() as store:
+        async with opened_log(config_of(tmp_path, store.url)) as log:
+            await append(log, METRICS, *(lane.round(n) for n in range(5)))
+            start_ms = (await log.read(METRICS, 4, max_bytes=1))[0].append_time_ms + 1
+            while time.time() * 1000 < start_ms + 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await append(log, METRICS, *(lane.round(n) for n in range(5, 8)))
+        start = datetime.fromtimestamp(start_ms / 1000, UTC).isoformat()
+        config = config_of(tmp_path, store.url, start=start)
+        async with opened_log(config) as log, ingesting(config, log):
+            await until(lambda: len(store.taken) == 30)
+    assert {sample[2] for sample in store.taken} == {5.0, 6.0, 7.0}
+
+
+async def test_what_retention_took_before_it_was_read_is_missing(tmp_path: Path) -> None:
+    lane = Lane()
+    async with Store().running() as store:
+        config = config_of(tmp_path, store.url)
+        async with opened_log(config) as log:
+            assert isinstance(log, SqliteLog)
+            await append(log, METRICS, *(lane.round(n) for n in range(5)))
+            async with ingesting(config, log):
+                await until(lambda: len(store.taken) == 50)
+            await append(log, METRICS, *(lane.round(n) for n in range(5, 20)))
+            await log.delete_before(METRICS, 12)
+            async with ingesting(config, log) as ingester:
+                await until(lambda: len(store.taken) == 130)
+            found = counts(await ingester.status())
+    assert (found["delivered"], found["missing"], found["missing_records"]) == (130, 70, 7)
+
+
+async def test_a_refused_record_that_fills_a_record_is_kept_in_parts(tmp_path: Path) -> None:
+    lane = Lane()
+    async with Store(lambda s, h: (400, "no " * 300)).running() as store:
+        config = config_of(tmp_path, store.url)
+        log = SqliteLog(tmp_path / "log", LogMetrics(CollectorRegistry()), max_record_bytes=3_000)
+        await log.start()
+        await log.ensure_topic(config.log.topic("metrics"))
+        samples = [(labels(os.urandom(20).hex(), i=str(n)), 1_790_000_000_000, float(n)) for n in range(50)]
+        await append(log, METRICS, lane.batch(samples))
+        async with ingesting(config, log) as ingester:
+            await until(
+                lambda: (
+                    bool(ingester._groups["store"].running)
+                    and ingester._groups["store"].running[METRICS].feed.committed == 1
+                )
+            )
+        found = counts(await ingester.status())
+        kept = await letters(log)
+        await log.close()
+    assert (found["delivered"], found["rejected"]) == (0, 50)
+    assert sum(letter.items for letter in kept) == 50
+    assert sorted(s for letter in kept for s in samples_in(letter.payload)) == sorted(samples)
+
+
+async def test_a_sink_relabels_what_its_receiver_is_to_get(tmp_path: Path) -> None:
+    lane = Lane()
+    rules = [{"source_labels": ["i"], "regex": "0003", "action": "drop"}, {"regex": "lane", "action": "labeldrop"}]
+    async with Store().running() as store:
+        config = config_of(tmp_path, store.url)
+        plain = config.model_dump(exclude_unset=True)
+        plain["sinks"][0]["remote_write"]["write_relabel_configs"] = rules
+        async with opened_log(config) as log:
+            await append(log, METRICS, *(lane.round(n) for n in range(5)))
+            async with ingesting(type(config).model_validate(plain), log):
+                await until(lambda: len(store.taken) == 45)
+    assert all(dict(s[0])["i"] != "0003" and "lane" not in dict(s[0]) for s in store.taken)
+
+
+async def test_a_sink_that_is_not_there_in_this_process_is_refused_by_name(tmp_path: Path) -> None:
+    config = type(config_of(tmp_path, "http://x/")).model_validate(
+        {"log": {"sqlite": {"path": str(tmp_path)}}, "sinks": [{"name": "mine", "store": {}}]}
+    )
+    async with opened_log(config) as log:
+        with pytest.raises(PermanentError, match="sink mine"):
+            async with ingesting(config, log):
+                pass

@@ -1,11 +1,13 @@
 """The remote-write sink: Prometheus, Mimir, Thanos, VictoriaMetrics and whatever else takes remote write 1.0 or 2.0."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
 
 from ingester.config import SinkConfig
-from pipeline.delivery import Outcome, Rejected
+from pipeline.delivery import Delivered, Outcome, Rejected
 from pipeline.send.remote_write import RemoteWrite
+from pipeline.send.rewrite import Rewrite, rewrite_for
 from pipeline.wire.envelope import Signal
 from pipeline.wire.errors import MalformedError
 
@@ -18,6 +20,8 @@ class RemoteWriteSink:
 
     name: str
     client: RemoteWrite
+    rewrite: Rewrite | None = None
+    """What `write_relabel_configs` and the like make of a payload; None where it goes as it is."""
     signal: Signal = Signal.METRICS
 
     async def start(self) -> None:
@@ -36,8 +40,12 @@ class RemoteWriteSink:
         await self.client.close()
 
     async def send(self, payload: bytes, *, cluster: str, tenant: str) -> Outcome:
-        """Send once."""
+        """Send once. What the sink's own rules drop is delivered: nothing of it was to go there."""
         try:
+            if self.rewrite is not None:
+                payload, _ = await asyncio.to_thread(self.rewrite.apply, payload)
+                if not payload:
+                    return Delivered("dropped by write_relabel_configs")
             return await self.client.send(payload, tenant=tenant)
         except MalformedError as error:
             return Rejected(str(error), 0)
@@ -46,4 +54,5 @@ class RemoteWriteSink:
 def build(config: SinkConfig) -> RemoteWriteSink:
     """Build the sink that the configuration describes."""
     assert config.remote_write is not None
-    return RemoteWriteSink(config.name, RemoteWrite(config.remote_write, tenant_header=config.tenant_header))
+    client = RemoteWrite(config.remote_write, tenant_header=config.tenant_header)
+    return RemoteWriteSink(config.name, client, rewrite_for(config.remote_write))
