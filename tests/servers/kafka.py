@@ -129,7 +129,8 @@ class Kafka:
             for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
         ]
         asked = [part for entry in scram for part in ("--add-scram", entry)]
-        storage = ("format", "-t", cluster, "--standalone", "-c", self.folder / "server.properties")
+        # With "=", because one in 64 begins with a dash.
+        storage = ("format", f"--cluster-id={cluster}", "--standalone", "-c", self.folder / "server.properties")
         run_tool("java", *JAVA, "-cp", f"{jars}/*", "kafka.tools.StorageTool", *storage, *asked, cwd=self.folder)
 
     def _properties(self) -> dict[str, str]:
