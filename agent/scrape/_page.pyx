@@ -39,8 +39,7 @@ cdef uint64_t QUIET_NAN = 0x7FF8000000000001
 cdef bint read_number(const char *at, const char *end, bint openmetrics, char *value) except -1:
     """Read what follows a series where that is one plain number; false leaves it to the full reader.
 
-    `at` to `end` is the rest of a line; the byte at `end` can be read (a line feed, or the zero behind the page).
-    Writes the double's eight bytes to `value`.
+    `at` to `end` is the rest of a line. Writes the double's eight bytes to `value`.
     """
     cdef const char *start
     cdef uint64_t mantissa = 0
@@ -48,6 +47,7 @@ cdef bint read_number(const char *at, const char *end, bint openmetrics, char *v
     cdef bint negative = False, any_digit = False
     cdef double number
     cdef char *stopped
+    cdef char[64] text
     if at >= end or not (at[0] == c' ' or (at[0] == c'\t' and not openmetrics)):
         return False
     at += 1
@@ -104,7 +104,11 @@ cdef bint read_number(const char *at, const char *end, bint openmetrics, char *v
         if negative:
             number = -number
     else:
-        number = PyOS_string_to_double(start, &stopped, NULL)
+        if end - start >= 64:
+            return False
+        memcpy(text, start, end - start)
+        text[end - start] = 0
+        number = PyOS_string_to_double(text, &stopped, NULL)
         if isinf(number):
             return False
     memcpy(value, &number, VALUE)
@@ -159,6 +163,8 @@ cdef class PackedStems:
         self._open(block)
         block.stems.append(stem_of(head, value))
         self.count += 1
+        if len(block.stems) == self.most:
+            _pack(block)
 
     def drop(self, Py_ssize_t number):
         """Take a series out."""
@@ -219,8 +225,8 @@ cdef class PackedStems:
 
     def scan(
         self,
-        bytes old_page,
-        bytes page,
+        const unsigned char[::1] old_page,
+        const unsigned char[::1] page,
         const uint32_t[::1] old_starts,
         uint32_t[::1] starts,
         const uint32_t[::1] key_bytes,
@@ -237,20 +243,24 @@ cdef class PackedStems:
         what follows is written. Returns the number of the line that was not compared: `most_lines` are done, the page
         ends early (`starts` is then at `length + 1`), or the line must be read in full.
         """
-        cdef const char *old = PyBytes_AS_STRING(old_page)
-        cdef const char *new = PyBytes_AS_STRING(page)
+        cdef const char *old = b""
+        cdef const char *new = b""
         cdef const char *end
         cdef Py_ssize_t lines = key_bytes.shape[0], at, size, old_at, key, stop
         cdef char[VALUE] value
         if old_starts.shape[0] != lines + 1 or starts.shape[0] != lines + 1 or slots.shape[0] != lines:
             raise ValueError("the arrays of a page have different lengths")
-        if not 0 <= line <= lines or length > PyBytes_GET_SIZE(page) or (lines and old_starts[lines] > PyBytes_GET_SIZE(old_page) + 1):
+        if not 0 <= line <= lines or length > page.shape[0] or (lines and old_starts[lines] > old_page.shape[0] + 1):
             raise ValueError("beyond the page")
+        if old_page.shape[0]:
+            old = <const char *>&old_page[0]
+        if page.shape[0]:
+            new = <const char *>&page[0]
         at = starts[line]
         stop = min(lines, line + most_lines)
         while line < stop and at <= length:
             old_at, size = old_starts[line], old_starts[line + 1] - 1 - old_starts[line]
-            if size < 0 or old_at + size > PyBytes_GET_SIZE(old_page):
+            if size < 0 or old_at + size > old_page.shape[0]:
                 raise ValueError("a line beyond the page")
             if not (
                 not unsure

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from agent.scrape.body import Body
 from agent.scrape.plain import PlainTable, split
 from agent.scrape.restructure import COMMENT, Restructuring, cut_end
 from agent.scrape.table import Reading, Steps, Table, TableOptions
@@ -42,32 +43,37 @@ class FastTable(PlainTable):
     def __init__(self, encode: Callable[[Labels], bytes | None], options: TableOptions, block_series: int) -> None:
         super().__init__(encode, options)
         self._packed = self.stems = PackedStems(block_series)
-        self._page = b""
+        self._page: bytes | bytearray = b""
         self._starts = array("I", [0])
         """The first byte of each line; the last entry is what a further line would have."""
 
-    def _read(self, body: bytes, page_format: Format, reading: Reading) -> Steps:
+    def _read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
         length = _length(body, page_format)
         if length is not None and page_format is self.format:
             starts = array("I", bytes(4 * len(self._starts)))
-            steady = yield from self._scan(body, length, starts, reading)
+            steady = yield from self._scan(body.buffer, length, starts, reading)
             if steady:
-                self._page, self._starts = body, starts
+                self._keep(body, starts)
                 return
             reading.restart()
         lines: list[bytes] = []
         yield from split(body, lines)
         yield from Restructuring(self, lines, page_format, reading).run(cut_end(lines, page_format))
-        self._page = body
-        self._starts = array("I", accumulate((len(line) + 1 for line in lines), initial=0))
+        self._keep(body, array("I", accumulate((len(line) + 1 for line in lines), initial=0)))
+        yield
 
-    def _scan(self, body: bytes, length: int, starts: "array[int]", reading: Reading) -> Generator[None, None, bool]:
+    def _keep(self, body: Body, starts: "array[int]") -> None:
+        self._spare, self._page, self._starts = self._page, body.buffer, starts
+
+    def _scan(
+        self, page: bytes | bytearray, length: int, starts: "array[int]", reading: Reading
+    ) -> Generator[None, None, bool]:
         """Read a page whose lines show the same series as before; return False where it turns out to show others."""
         reader, openmetrics = Lines(self.format), self.format is Format.OPENMETRICS
         line, lines = 0, len(self.slots)
         while line < lines:
             stopped = self._packed.scan(
-                self._page, body, self._starts, starts, self.key_bytes, self.slots,
+                self._page, page, self._starts, starts, self.key_bytes, self.slots,
                 line, length, SLICE_LINES, openmetrics, self.unsure,
             )  # fmt: skip
             if stopped - line == SLICE_LINES or stopped == lines:
@@ -77,10 +83,10 @@ class FastTable(PlainTable):
             start = starts[stopped]
             if start > length:
                 return False
-            end = body.find(b"\n", start, length)
-            text = body[start : end if end >= 0 else length]
+            end = page.find(b"\n", start, length)
+            text = bytes(page[start : end if end >= 0 else length])
             first = self._starts[stopped]
-            key = self._page[first : first + self.key_bytes[stopped]]
+            key = bytes(self._page[first : first + self.key_bytes[stopped]])
             if not self.change(reader, stopped, key, text, reading):
                 return False
             line = stopped + 1
@@ -90,21 +96,22 @@ class FastTable(PlainTable):
     def old_lines(self) -> list[bytes]:
         """Return the lines of the last good page."""
         starts, page = self._starts, self._page
-        return [page[start : starts[number + 1] - 1] for number, start in enumerate(starts[:-1])]
+        return [bytes(page[start : starts[number + 1] - 1]) for number, start in enumerate(starts[:-1])]
 
     def metadata_lines(self) -> Iterator[bytes]:
         """Return the comment lines."""
         for number, slot in enumerate(self.slots):
             if slot == COMMENT and (line := self._page[self._starts[number] : self._starts[number + 1] - 1]):
-                yield line
+                yield bytes(line)
 
 
-def _length(body: bytes, page_format: Format) -> int | None:
+def _length(body: Body, page_format: Format) -> int | None:
     """Return how long a page is without what ends it, -1 for one without a line; None where its end is missing."""
-    length = len(body) - body.endswith(b"\n")
+    page = body.buffer
+    length = body.size - page.endswith(b"\n", 0, body.size)
     if page_format is Format.TEXT:
         return length
-    if not body.endswith(b"# EOF", 0, length):
+    if not page.endswith(b"# EOF", 0, length):
         return None
     length -= len(b"# EOF") + 1
-    return length if length < 0 or body[length] == 0x0A else None
+    return length if length < 0 or page[length] == 0x0A else None

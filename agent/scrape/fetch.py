@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from agent.config.scrape import ScrapeConfig
+from agent.scrape.body import Body, Buffers, Filling
 from agent.scrape.labelling import ScrapeError
 from pipeline.errors import PipelineError
 from pipeline.http_client import HttpAccess
@@ -39,18 +40,18 @@ class BodyLimitError(ScrapeError):
 class Answer:
     """A target's page, inflated."""
 
-    body: bytes
+    body: Body
     content_type: str
 
 
 class Fetch(Protocol):
     """Gets a target's page; raises ScrapeError, and BodyLimitError for one that is too large."""
 
-    async def __call__(self) -> Answer:
-        """Get it once, within the target's timeout."""
+    async def __call__(self, buffers: Buffers) -> Answer:
+        """Get it once, within the target's timeout, into memory of `buffers`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpFetch:
     """Gets one target's page through a session that many share (made with `new_session`)."""
 
@@ -60,12 +61,13 @@ class HttpFetch:
     url: str
     timeout_s: float
     user_agent: str
+    _last_bytes: int = 0
 
-    async def __call__(self) -> Answer:
+    async def __call__(self, buffers: Buffers) -> Answer:
         """Get the page."""
         try:
             async with asyncio.timeout(self.timeout_s):
-                return await self._get()
+                return await self._get(buffers)
         except TimeoutError as error:
             raise ScrapeError(f"no complete answer within {self.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -73,7 +75,7 @@ class HttpFetch:
         except PipelineError as error:
             raise error if isinstance(error, ScrapeError) else ScrapeError(str(error)) from error
 
-    async def _get(self) -> Answer:
+    async def _get(self, buffers: Buffers) -> Answer:
         headers = request_headers(self.config, self.timeout_s, self.user_agent)
         arguments = await self.access.arguments(self.session, self.url, headers)
         limit = self.config.body_size_limit or MAX_BODY_BYTES
@@ -86,7 +88,11 @@ class HttpFetch:
                 pieces = _inflate(pieces)
             elif encoding not in ("", "identity"):
                 raise ScrapeError(f"server answered with an encoding that was not asked for: {encoding}")
-            return Answer(await _join(pieces, limit), response.headers.get("Content-Type", ""))
+            told_bytes = None if encoding == "gzip" else response.content_length
+            expected_bytes = self._last_bytes if told_bytes is None else min(told_bytes, limit)
+            body = await _collect(pieces, limit, buffers, expected_bytes)
+            self._last_bytes = body.size
+            return Answer(body, response.headers.get("Content-Type", ""))
 
 
 def new_session(user_agent: str) -> aiohttp.ClientSession:
@@ -139,12 +145,13 @@ async def _inflate(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise ScrapeError("the body ends inside its gzip stream")
 
 
-async def _join(pieces: AsyncIterator[bytes], limit: int) -> bytes:
-    held, size = [], 0
+async def _collect(pieces: AsyncIterator[bytes], limit: int, buffers: Buffers, expected: int) -> Body:
+    """Put the pieces of a body together; raises BodyLimitError."""
+    filling = Filling(buffers.take(expected))
     async for piece in pieces:
-        held.append(piece)
-        size += len(piece)
+        filling.add(piece)
         # As in Prometheus a body of exactly the limit is too large.
-        if size >= limit:
+        if filling.size >= limit:
+            buffers.give(filling.buffer)
             raise BodyLimitError("body size limit exceeded")
-    return b"".join(held)
+    return filling.body()

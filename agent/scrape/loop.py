@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from agent.scrape.body import Buffers
 from agent.scrape.fetch import BodyLimitError, Fetch
 from agent.scrape.labelling import ScrapeError
 from agent.scrape.page import Page, Taken
@@ -44,6 +45,7 @@ class ScrapeLoop:
     emit: Emit
     clock: Clock
     metrics: ScrapeMetrics
+    buffers: Buffers
     agent: str
     predecessor: "ScrapeLoop | None" = None
     """What scraped the same series before a reload: what this loop does not go on with ends after its first scrape."""
@@ -100,14 +102,15 @@ class ScrapeLoop:
         if self.target.refused:
             return await in_slices(self.page.miss(ScrapeError(self.target.refused), at_ms))
         try:
-            answer = await self.fetch()
+            answer = await self.fetch(self.buffers)
         except BodyLimitError as error:
             return await in_slices(self.page.miss(error, at_ms, body_bytes=-1))
         except ScrapeError as error:
             return await in_slices(self.page.miss(error, at_ms))
-        steps = self.page.take(answer.body, answer.content_type, at_ms)
-        del answer  # a body may be large: the page drops it as soon as it can
-        return await in_slices(steps)
+        try:
+            return await in_slices(self.page.take(answer.body, answer.content_type, at_ms))
+        finally:
+            self.buffers.give(self.page.table.spare())
 
     async def _give(self, parts: Sequence[Part]) -> None:
         if not parts:

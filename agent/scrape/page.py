@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent.scrape.body import Body
 from agent.scrape.exemplars import Exemplars
 from agent.scrape.fast import make_table
 from agent.scrape.labelling import Labelling, ScrapeError
@@ -85,11 +86,13 @@ class Page:
         reports = [name for name in Report if self.options.extra_reports or name not in _EXTRA_REPORTS]
         self._reports = {name: self.labelling.encode_report(name) for name in reports}
 
-    def take(self, body: bytes, content_type: str, at_ms: int) -> Generator[None, None, Taken]:
+    def take(self, body: bytes | Body, content_type: str, at_ms: int) -> Generator[None, None, Taken]:
         """Read a body; a page that cannot be used is a failed scrape, with its reason."""
-        taken = Taken(Reading(at_ms), body_bytes=len(body))
+        if isinstance(body, bytes):
+            body = Body(body, len(body))
+        taken = Taken(Reading(at_ms), body_bytes=body.size)
         try:
-            if not body:
+            if not body.size:
                 # To Prometheus an empty answer is a scrape that went well and showed nothing.
                 yield from self.table.end_all(taken.reading)
                 return taken

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import compress
 from operator import ne
 
+from agent.scrape.body import Body
 from agent.scrape.restructure import (
     COMMENT,
     DROPPED,
@@ -27,8 +28,8 @@ from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedError
 from pipeline.wire.remote_write import Labels, pack_double
 
-SLICE_BYTES = 4 << 20
-SLICE_LINES = 50_000
+SLICE_BYTES = 2 << 20
+SLICE_LINES = 25_000
 SLICE_CHANGES = 5_000
 SLICE_ENDS = 5_000
 
@@ -49,13 +50,14 @@ class PlainTable:
         self.timed: dict[int, Timed] = {}
         self._next_timed = FIRST_TIMED
         self._by_head: dict[int, int] = {}
+        self._spare: bytes | bytearray = b""
         self.samples = self.dropped = self.duplicates = 0
         self.unsure = False
         """After a page that was refused half-way, stems may hold its values: the next good page reads every value."""
 
     # ── reading ──
 
-    def read(self, body: bytes, page_format: Format, reading: Reading) -> Steps:
+    def read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
         """Take in a page."""
         try:
             yield from self._read(body, page_format, reading)
@@ -64,10 +66,10 @@ class PlainTable:
             raise PageError(str(error), reading) from error
         self._finish(reading)
 
-    def _read(self, body: bytes, page_format: Format, reading: Reading) -> Steps:
+    def _read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
         lines: list[bytes] = []
         yield from split(body, lines)
-        del body
+        self._spare = body.buffer
         problem = cut_end(lines, page_format)
         if problem is None and page_format is self.format and len(lines) == len(self._lines):
             steady = yield from self._read_steady(lines, reading)
@@ -182,6 +184,11 @@ class PlainTable:
         """Return the comment lines."""
         return (line for line, slot in zip(self._lines, self.slots, strict=True) if slot == COMMENT and line)
 
+    def spare(self) -> bytes | bytearray:
+        """Return memory that a page has come in and that is not needed any more."""
+        spare, self._spare = self._spare, b""
+        return spare
+
     # ── series, by their labels ──
 
     def old_lines(self) -> list[bytes]:
@@ -195,20 +202,23 @@ class PlainTable:
             return COMMENT
         return slot
 
-    def add(self, head: bytes, value: bytes | None, line: int, timed: Timed | None) -> int:
-        """Add a series, ordinary with a value or timed; return its number."""
+    def add(self, head: bytes, value: bytes, line: int, timed: Timed | None) -> int:
+        """Add a series, ordinary with its value or timed; return its number."""
         if timed is not None:
             slot = self._next_timed
             self._next_timed -= 1
             self.timed[slot] = timed
         else:
-            assert value is not None
             slot = len(self.stems)
             self.stems.append(head, value)
             self.line_of_stem.append(line)
             self.live.append(1)
         self._by_head.setdefault(hash(head), slot)
         return slot
+
+    def answer_to(self, head: bytes, slot: int) -> None:
+        """Let `find` return this series for these labels."""
+        self._by_head[hash(head)] = slot
 
     def remove(self, slot: int) -> bytes:
         """Take a series out; return its labels. The last stem takes a stem's place, and its line is told."""
@@ -236,11 +246,11 @@ class PlainTable:
             del self._by_head[hash(head)]
 
 
-def split(body: bytes, lines: list[bytes]) -> Steps:
+def split(page: Body, lines: list[bytes]) -> Steps:
     """Split a page into its lines, a few megabytes at a time."""
-    start = 0
-    while (end := body.find(b"\n", start + SLICE_BYTES)) >= 0:
-        lines += body[start:end].split(b"\n")
+    start, view = 0, memoryview(page.buffer)
+    while (end := page.buffer.find(b"\n", start + SLICE_BYTES, page.size)) >= 0:
+        lines += bytes(view[start:end]).split(b"\n")
         start = end + 1
         yield
-    lines += body[start:].split(b"\n")
+    lines += bytes(view[start : page.size]).split(b"\n")

@@ -8,6 +8,7 @@ from functools import partial
 import aiohttp
 
 from agent.config.scrape import ScrapeConfig
+from agent.scrape.body import Buffers
 from agent.scrape.fetch import HttpFetch, new_session
 from agent.scrape.labelling import LabelLimits, Labelling
 from agent.scrape.loop import Emit, ScrapeLoop
@@ -58,6 +59,7 @@ class ScrapePool:
         self._clock = clock or SystemClock()
         self._accelerated = accelerated
         self._book = MetadataBook()
+        self._buffers = Buffers()
         self._loops: dict[str, ScrapeLoop] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -111,6 +113,7 @@ class ScrapePool:
             self._emit,
             self._clock,
             self._metrics,
+            self._buffers,
             self._agent,
             before[0] if before is not None else None,
         )

@@ -23,8 +23,6 @@ DROPPED: Final = -2
 DUPLICATE: Final = -3
 FIRST_TIMED: Final = -16
 """What a line may be beside an ordinary series: those are numbered from 0, timed ones from FIRST_TIMED downwards."""
-_FIRST_FRESH: Final = -(1 << 30)
-"""While a page is read, what it shows first is numbered from here downwards."""
 
 _NUMBER = rb"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
 TAIL: Final = {
@@ -35,7 +33,8 @@ TAIL: Final = {
 _BARE_KEY = re.compile(rb"[^ \t{]*").match
 
 _SLICE_LINES = 2_000
-_SLICE_SIGHTS = 200
+_SLICE_ENDS = 1_000
+_SLICE_SIGHTS = 125
 _NEVER_NEWER = 2**63 - 1
 
 
@@ -86,9 +85,10 @@ class Restructuring:
         self._by_key: dict[bytes, int] | None = None
         self._line_of_stem = array("i", [-1]) * len(table.stems)
         self._timed_seen: set[int] = set()
-        self._fresh: list[tuple[int, bytes, bytes | None, Timed | None]] = []
-        self._fresh_by_head: dict[bytes, int] = {}
-        self._takeovers = 0
+        self._stems_before = len(table.stems)
+        self._timed_before = set(table.timed)
+        self._added = 0
+        self._replaced: list[tuple[bytes, int]] = []
         self._cost = 0
 
     def run(self, problem: str | None) -> Steps:
@@ -165,7 +165,7 @@ class Restructuring:
         for old, slot in enumerate(table.slots):
             if slot != COMMENT and slot != DUPLICATE and not self._matched[old]:
                 by_key.setdefault(self._old[old][: table.key_bytes[old]], old)
-            if old % 20_000 == 0:
+            if old % 5_000 == 0:
                 yield
 
     # ── reading a line in full ──
@@ -236,92 +236,102 @@ class Restructuring:
         """See a series text for the first time; its labels may be known all the same, from another text."""
         table = self._table
         slot = table.find(head)
-        if (fresh := self._fresh_by_head.get(head)) is not None:
-            timed = self._fresh[fresh][3]
-            if timed is None or timestamp_ms is None:
-                return DUPLICATE
-            see_timed(timed, sample, timestamp_ms, self._reading)
-            return _FIRST_FRESH - fresh
-        if slot >= 0 and timestamp_ms is None:
-            return self._take_over(number, slot, sample)
-        if slot <= FIRST_TIMED and slot in self._timed_seen and timestamp_ms is None:
+        if slot == COMMENT:
+            return self._add(number, head, sample, timestamp_ms)
+        seen = self._line_of_stem[slot] >= 0 if slot >= 0 else slot in self._timed_seen
+        if timestamp_ms is None and seen:
             return DUPLICATE
-        if slot <= FIRST_TIMED and timestamp_ms is not None:
-            self._takeovers += slot not in self._timed_seen
+        if timestamp_ms is None and slot >= 0:
+            self._line_of_stem[slot] = number
+            self._added += 1
+            self._set_value(slot, sample)
+        elif timestamp_ms is not None and slot <= FIRST_TIMED:
+            self._added += not seen
             self._timed_seen.add(slot)
             see_timed(table.timed[slot], sample, timestamp_ms, self._reading)
-            return slot
-        # A series may not be ordinary and timed on one page: what is timed then comes too late.
-        late = slot >= 0 and self._line_of_stem[slot] >= 0
-        return self._add(number, head, sample, timestamp_ms, late)
-
-    def _take_over(self, number: int, slot: int, sample: Sample) -> int:
-        if self._line_of_stem[slot] >= 0:
-            return DUPLICATE
-        self._line_of_stem[slot] = number
-        self._takeovers += 1
-        self._set_value(slot, sample)
+        else:
+            # A series may not be ordinary and timed on one page: what is timed then comes too late.
+            return self._add(number, head, sample, timestamp_ms, late=seen, instead_of=slot)
         return slot
 
-    def _add(self, number: int, head: bytes, sample: Sample, timestamp_ms: int | None, late: bool) -> int:
-        timed = None
+    def _add(
+        self,
+        number: int,
+        head: bytes,
+        sample: Sample,
+        timestamp_ms: int | None,
+        late: bool = False,
+        instead_of: int = COMMENT,
+    ) -> int:
+        """Add a series at once; should the page be refused, it is taken out again."""
+        table, timed = self._table, None
+        self._added += 1
         if timestamp_ms is not None:
             timed = Timed(head, last_ms=_NEVER_NEWER) if late else Timed(head)
             see_timed(timed, sample, timestamp_ms, self._reading)
         elif sample.exemplar is not None:
             self._reading.exemplars.append((head, sample.exemplar, self._reading.at_ms))
-        self._fresh_by_head[head] = len(self._fresh)
-        self._fresh.append((number, head, None if timed else sample.value, timed))
-        return _FIRST_FRESH - len(self._fresh) + 1
+        slot = table.add(head, sample.value, number, timed)
+        if timed is None:
+            self._line_of_stem.append(number)
+        else:
+            self._timed_seen.add(slot)
+        if instead_of != COMMENT and not late:
+            table.answer_to(head, slot)
+            self._replaced.append((head, instead_of))
+        return slot
 
     # ── the end ──
 
     def _refuse(self, reason: str, lines: int, scraped: int = 0) -> NoReturn:
         """Refuse the page: what was read up to line `lines` has been seen; `scraped` counts the line itself."""
-        seen = {slot for slot, line in enumerate(self._line_of_stem) if line >= 0} | self._timed_seen
         kinds = self._slots[:lines]
         self._reading.scraped = sum(slot != COMMENT for slot in kinds) + scraped
         self._reading.kept = sum(slot not in (COMMENT, DROPPED) for slot in kinds)
-        self._reading.added = len(self._fresh) + self._takeovers
-        raise RefusedError(reason, seen)
+        self._reading.added = self._added
+        before = self._stems_before
+        seen = {slot for slot, line in enumerate(self._line_of_stem[:before]) if line >= 0}
+        self._forget_added()
+        raise RefusedError(reason, seen | (self._timed_seen & self._timed_before))
+
+    def _forget_added(self) -> None:
+        table = self._table
+        for slot in range(len(table.stems) - 1, self._stems_before - 1, -1):
+            table.remove(slot)
+        for slot in table.timed.keys() - self._timed_before:
+            table.remove(slot)
+        for head, slot in self._replaced:
+            table.answer_to(head, slot)
 
     def _check_limit(self) -> None:
         limit = self._table.options.sample_limit
         kept = [line for line, slot in enumerate(self._slots) if slot not in (COMMENT, DROPPED, DUPLICATE)]
         if not limit or len(kept) <= limit:
             return
-        within = set(self._slots[: kept[limit]])
-        for slot in range(len(self._line_of_stem)):
+        beyond = kept[limit]
+        within = set(self._slots[:beyond])
+        self._added -= sum(line >= beyond for line in self._line_of_stem[self._stems_before :])
+        for slot in range(self._stems_before):
             if slot not in within:
                 self._line_of_stem[slot] = -1
         self._timed_seen &= within
-        self._fresh = [fresh for fresh in self._fresh if fresh[0] < kept[limit]]
         self._refuse("sample limit exceeded", len(self._slots))
 
     def _commit(self) -> Steps:
         """Let the table become what the page showed."""
         table, reading = self._table, self._reading
-        reading.added = len(self._fresh) + self._takeovers
+        reading.added = self._added
         table.slots, table.key_bytes, table.format = self._slots, self._key_bytes, self._format
         table.line_of_stem = self._line_of_stem
         # From the last one down: the stem that fills a gap is then always one that stays.
         for slot in range(len(table.stems) - 1, -1, -1):
             if self._line_of_stem[slot] < 0:
                 self._end(slot, bool(table.live[slot]))
-                if len(reading.loose) % _SLICE_LINES == 0:
-                    yield
-        for slot in [slot for slot in table.timed if slot not in self._timed_seen]:
-            self._end(slot, table.timed[slot].live)
-        numbers: list[int] = []
-        for line, head, value, timed in self._fresh:
-            numbers.append(table.add(head, value, line, timed))
-            if len(numbers) % _SLICE_LINES == 0:
+            if slot % _SLICE_ENDS == 0:
                 yield
-        if numbers:
-            for line, slot in enumerate(self._slots):
-                if slot <= _FIRST_FRESH:
-                    self._slots[line] = numbers[_FIRST_FRESH - slot]
-        table.samples = sum(slot != COMMENT for slot in self._slots)
+        for slot in table.timed.keys() - self._timed_seen:
+            self._end(slot, table.timed[slot].live)
+        table.samples = len(self._slots) - self._slots.count(COMMENT)
         table.dropped = self._slots.count(DROPPED)
         table.duplicates = self._slots.count(DUPLICATE)
         yield

@@ -5,10 +5,11 @@ are *ordinary*: their sample's time is the scrape's. A *timed* one brings its ow
 handled one by one.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.scrape.body import Body
 from agent.scrape.labelling import ScrapeError
 from pipeline.wire.exposition import Format, PageExemplar
 from pipeline.wire.remote_write import STALE_NAN
@@ -103,7 +104,7 @@ class PageError(ScrapeError):
 class Table(Protocol):
     """Keeps one target's series; used by one task at a time."""
 
-    def read(self, body: bytes, page_format: Format, reading: Reading) -> Steps:
+    def read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
         """Take in a page; what it changes is complete when the steps are exhausted.
 
         Raises PageError for a page that must be refused as a whole. The series it had shown up to there stay as they
@@ -119,8 +120,8 @@ class Table(Protocol):
     def knows(self, head: bytes) -> bool:
         """Tell whether the last page had an ordinary series with these encoded labels."""
 
+    def spare(self) -> bytes | bytearray:
+        """Return memory that a page has come in and that is not needed any more; empty if there is none."""
+
     def metadata_lines(self) -> Iterator[bytes]:
         """Return the comment lines of the last good page, in order."""
-
-
-TableOf = Callable[[Callable[[tuple[tuple[str, str], ...]], bytes | None], TableOptions], Table]
