@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from agent.config import AgentConfig, GlobalConfig, ScrapeConfig
 from agent.discovery import TargetGroup, Tools
-from agent.scrape.fetch import Answer, HttpFetch, new_session
+from agent.scrape.body import Body, Buffers
+from agent.scrape.fetch import HttpFetch, new_session
 from agent.scrape.labelling import LabelLimits, Labelling, ScrapeError
 from agent.scrape.loop import in_slices
 from agent.scrape.metadata import MetadataBook
@@ -73,11 +74,10 @@ async def scrape_once(page: str, job: ScrapeConfig | None, config: AgentConfig, 
     """Scrape a URL, or standard input for `-`; raises ScrapeError where an agent's scrape would fail."""
     async with new_session(USER_AGENT) as session:
         target = Target(_NO_JOB, (), (), page, 60.0, 10.0) if job is None else await _target(page, job, session)
-        answer = _read_input(target.config) if page == "-" else await _fetch(target, page, session)
-    content_type = CONTENT_TYPES.get(form, answer.content_type)
+        body, said = _read_input(target.config) if page == "-" else await _fetch(target, page, session)
     labelling = _labelling(target, config)
     kept = Page(labelling, page_options(target), MetadataBook())
-    taken = await in_slices(kept.take(answer.body, content_type, int(time.time() * 1000)))
+    taken = await in_slices(kept.take(body, CONTENT_TYPES.get(form, said), int(time.time() * 1000)))
     if taken.error:
         raise ScrapeError(taken.error)
     parts = await in_slices(kept.parts(taken))
@@ -118,18 +118,20 @@ async def _target(page: str, job: ScrapeConfig, session: aiohttp.ClientSession) 
     return made
 
 
-async def _fetch(target: Target, url: str, session: aiohttp.ClientSession) -> Answer:
+async def _fetch(target: Target, url: str, session: aiohttp.ClientSession) -> tuple[Body, str]:
     access = HttpAccess(target.config, time.monotonic)
-    return await HttpFetch(session, access, target.config, url, target.timeout_s, USER_AGENT)()
+    fetch = HttpFetch(session, access, target.config, url, target.timeout_s, USER_AGENT)
+    answer = await fetch(Buffers())
+    return answer.body, answer.content_type
 
 
-def _read_input(config: ScrapeConfig) -> Answer:
+def _read_input(config: ScrapeConfig) -> tuple[bytes | Body, str]:
     body = sys.stdin.buffer.read()
     if config.body_size_limit and len(body) >= config.body_size_limit:
         raise ScrapeError("body size limit exceeded")
     # Only OpenMetrics has a last line, and it must have one.
     form = "openmetrics" if body.rstrip(b"\n").endswith(b"# EOF") else "text"
-    return Answer(body, CONTENT_TYPES[form])
+    return body, CONTENT_TYPES[form]
 
 
 def _labelling(target: Target, config: AgentConfig) -> Labelling:
