@@ -159,3 +159,22 @@ async def test_empty_pages_say_what_to_do(console: Running, browser: Chromium) -
     }.items():
         await browser.open(f"{console.url}/#/{page}")
         assert await browser.until("return document.body.innerText.includes(arguments[0])", words)
+
+
+async def test_numbers_are_written_as_people_read_them(console: Running, browser: Chromium) -> None:
+    await browser.open(f"{console.url}/")
+    written = await browser.run(
+        """return import('/js/format.js').then((f) => [
+          f.short(0), f.short(1234), f.short(999.7), f.short(0.00001), f.short(-2500000), f.short(NaN),
+          f.bytes(0), f.bytes(1536), f.bytes(1023.9), f.duration(0), f.duration(0.00025), f.duration(59),
+          f.duration(3725), f.duration(90000), f.ago(100, 161), f.ago(0, 100), f.whole(1234567), f.labelText({__name__: 'a', b: '"c"'}),
+          f.unit('x_bytes_total', true)(2048), f.unit('x_seconds_total', false)(90), f.unit('x_seconds_count', true)(2),
+          f.unit('node_time_seconds', false)(1700000000.5),
+        ])"""
+    )
+    assert written == [
+        *("0", "1.23k", "1k", "1.0e-5", "-2.5M", "–"),
+        *("0 B", "1.5 KiB", "1 KiB", "0 s", "250 µs", "59 s", "1h 2m"),
+        *("1d 1h", "1m 1s ago", "never", "1,234,567", 'b="\\"c\\""'),
+        *("2 KiB/s", "1m 30s", "2/s", "1700000000.5"),
+    ]

@@ -87,7 +87,9 @@ export function exact(value) {
   return value === null || value === undefined ? "–" : String(Number(value.toFixed(3)));
 }
 
+const quoted = (value) => `"${value.replace(/[\\"]/g, "\\$&").replace(/\n/g, "\\n")}"`;
+
 /** Labels without the name and without those in `shared`, as a selector writes them. */
 export function labelText(labels, shared = {}) {
-  return Object.entries(labels).filter(([name]) => name !== "__name__" && !(name in shared)).map(([name, value]) => `${name}="${value}"`).join(", ");
+  return Object.entries(labels).filter(([name]) => name !== "__name__" && !(name in shared)).map(([name, value]) => `${name}=${quoted(value)}`).join(", ");
 }

@@ -160,3 +160,26 @@ async def test_a_closed_store_says_so(open_store: Open) -> None:
     await store.close()
     with pytest.raises(TransientError, match="closed"):
         await store.append(series("a", (NOW_MS, 1.0)))
+
+
+async def test_a_chart_has_steps_as_wide_as_its_samples_and_a_gap_where_some_are_missing(open_store: Open) -> None:
+    store = await open_store()
+    there = [n for n in range(-20, 41) if not 10 < n < 20]
+    await store.append(series("a", *((NOW_MS + n * 15_003, float(n)) for n in there)))
+    [found], _ = await store.search("a")
+    chart = await store.chart([found.id], NOW_MS, NOW_MS + 600_000, max_points=100, rate=False)
+    assert chart.step_ms == 15_000
+    assert all(at % 15_000 == 0 for at in chart.steps)
+    [points] = chart.series
+    assert points.values[0] == 0.0, "a line does not begin with a gap"
+    assert [n for n, value in enumerate(points.values) if value is None] == [15, 16, 17, 18, 19, 20]
+    coarse = await store.chart([found.id], NOW_MS, NOW_MS + 600_000, max_points=10, rate=True)
+    assert coarse.step_ms == 60_000
+    assert coarse.series[0].values[-1] == pytest.approx(1 / 15.003)
+
+
+async def test_a_query_that_would_hold_everybody_up_is_refused(open_store: Open) -> None:
+    store = await open_store()
+    await store.append(b"".join(series("a", (NOW_MS, 1.0), n=str(n)) for n in range(300)))
+    with pytest.raises(PermanentError, match="300 series at 10001 steps are too much"):
+        await store.query_range(parse("a"), NOW_MS, NOW_MS + 10_000_000, 1000)
