@@ -24,6 +24,7 @@ from pipeline.telemetry import ConsoleMetrics
 logger = logging.getLogger(__name__)
 
 SAMPLE_EVERY_S: Final = 5.0
+DRAIN_S: Final = 2.0
 MAX_BODY_BYTES: Final = 1 << 20
 _TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -51,7 +52,7 @@ class Console:
 
     async def start(self) -> None:
         """Listen; raises PermanentError where the port is taken."""
-        self._runner = web.AppRunner(self._app, access_log=None)
+        self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=DRAIN_S)
         await self._runner.setup()
         listen = self._config.listen
         try:

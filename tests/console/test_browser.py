@@ -167,7 +167,8 @@ async def test_numbers_are_written_as_people_read_them(console: Running, browser
         """return import('/js/format.js').then((f) => [
           f.short(0), f.short(1234), f.short(999.7), f.short(0.00001), f.short(-2500000), f.short(NaN),
           f.bytes(0), f.bytes(1536), f.bytes(1023.9), f.duration(0), f.duration(0.00025), f.duration(59),
-          f.duration(3725), f.duration(90000), f.ago(100, 161), f.ago(0, 100), f.whole(1234567), f.labelText({__name__: 'a', b: '"c"'}),
+          f.duration(3725), f.duration(90000), f.ago(100, 161), f.ago(0, 100), f.whole(1234567),
+          f.labelText({__name__: 'a', b: '"c"'}),
           f.unit('x_bytes_total', true)(2048), f.unit('x_seconds_total', false)(90), f.unit('x_seconds_count', true)(2),
           f.unit('node_time_seconds', false)(1700000000.5),
         ])"""
