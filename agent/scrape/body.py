@@ -20,7 +20,7 @@ class Buffers:
 
     max_bytes: int = MAX_SPARE_BYTES
     _spare: list[bytearray] = field(default_factory=list)
-    _bytes: int = 0
+    held_bytes: int = 0
 
     def take(self, expected_bytes: int) -> bytearray:
         """Return a buffer for about so many bytes: the smallest spare one that holds them, or a new one."""
@@ -32,14 +32,14 @@ class Buffers:
         if len(best) > 4 * max(expected_bytes, _FIRST_BYTES):
             return bytearray(max(expected_bytes, _FIRST_BYTES))
         self._spare = [spare for spare in self._spare if spare is not best]
-        self._bytes -= len(best)
+        self.held_bytes -= len(best)
         return best
 
     def give(self, buffer: bytes | bytearray) -> None:
         """Give a buffer back that nothing refers to any more."""
-        if isinstance(buffer, bytearray) and buffer and self._bytes + len(buffer) <= self.max_bytes:
+        if isinstance(buffer, bytearray) and buffer and self.held_bytes + len(buffer) <= self.max_bytes:
             self._spare.append(buffer)
-            self._bytes += len(buffer)
+            self.held_bytes += len(buffer)
 
 
 @dataclass(slots=True)

@@ -84,7 +84,7 @@ def exemplars(parts: Sequence[Part]) -> list[tuple[str, Labels, float, int]]:
     ]
 
 
-def metadata(parts: Sequence[Part]) -> list[dict[int, object]]:
+def metadata(parts: Sequence[Part]) -> list[dict[int, str | int]]:
     """Return metadata entries as field number → content."""
     out = []
     for part in parts:

