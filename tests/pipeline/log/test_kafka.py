@@ -166,7 +166,7 @@ async def test_nothing_acknowledged_is_lost_when_the_broker_is_killed_under_load
             consumer = await log.subscribe("g", [topic], Owner())
             acknowledged: dict[tuple[int, int], bytes] = {}
             seen: dict[tuple[int, int], bytes] = {}
-            ended = asyncio.Event()
+            ended, produced = asyncio.Event(), asyncio.Event()
 
             async def produce(number: int) -> None:
                 at, count = Partition(topic, number), 0
@@ -183,7 +183,7 @@ async def test_nothing_acknowledged_is_lost_when_the_broker_is_killed_under_load
                     count += 1
 
             async def consume() -> None:
-                while not ended.is_set() or not acknowledged.keys() <= seen.keys():
+                while not produced.is_set() or not acknowledged.keys() <= seen.keys():
                     try:
                         found = await consumer.fetch(max_bytes=2**20, timeout_s=0.2)
                     except TransientError:
@@ -206,7 +206,10 @@ async def test_nothing_acknowledged_is_lost_when_the_broker_is_killed_under_load
                         await asyncio.sleep(0.05)
 
             async with asyncio.timeout(3 * DEADLINE_S):
-                await asyncio.gather(*map(produce, range(3)), consume(), kill())
+                consuming = asyncio.create_task(consume())
+                await asyncio.gather(*map(produce, range(3)), kill())
+                produced.set()
+                await consuming
             await consumer.close()
         assert len(acknowledged) > 600
         assert {place: seen[place] for place in acknowledged} == acknowledged
