@@ -13,6 +13,7 @@ from crc32c import crc32c
 from prometheus_client import CollectorRegistry
 
 from ingester.config import IngesterConfig
+from ingester.dead_letters import DeadLetter, from_record
 from ingester.service import Ingester
 from pipeline.log.config import open_log
 from pipeline.log.interface import Log, Partition
@@ -20,6 +21,8 @@ from pipeline.telemetry import IngesterMetrics, LogMetrics
 from pipeline.wire import snappy
 from pipeline.wire.envelope import METRICS_ENCODING, Envelope, Origin, Signal, to_headers
 from pipeline.wire.remote_write import Series, decode, encode_labels, encode_sample, encode_series
+
+METRICS = Partition("pronoia.metrics", 0)
 
 Sample = tuple[tuple[tuple[str, str], ...], int, float]
 """(labels, timestamp in ms, value)"""
@@ -171,6 +174,40 @@ async def until(condition: Callable[[], bool], deadline_s: float = 20.0) -> None
             await asyncio.sleep(0.01)
 
 
+async def until_committed(log: Log, offset: int, at: Partition = METRICS, deadline_s: float = 60.0) -> None:
+    """Wait until the sink has committed everything before the offset."""
+    async with asyncio.timeout(deadline_s):
+        while (await log.committed("pronoia.store", [at])).get(at, -1) < offset:  # noqa: ASYNC110 - see `until`
+            await asyncio.sleep(0.01)
+
+
+def counts(status: dict[str, Any], cluster: str = "c1", sink: str = "store") -> dict[str, Any]:
+    """Pick one sink's counts of one cluster out of a status; empty where there is nothing yet."""
+    for found in status["clusters"]:
+        if found["name"] == cluster:
+            out: dict[str, Any] = found["signals"]["metrics"]["sinks"][sink]
+            return out
+    return {}
+
+
+async def letters(log: Log) -> list[DeadLetter]:
+    records = await log.read(Partition("pronoia.dead-letters", 0), 0, max_bytes=1 << 24)
+    return [from_record(record) for record in records]
+
+
+async def ledger(ingester: Ingester, cluster: str = "c1", **expected: int) -> dict[str, Any]:
+    """Wait until the ledger says what is expected; return all it says."""
+    found: dict[str, Any] = {}
+    deadline_s = asyncio.get_running_loop().time() + 30
+    while asyncio.get_running_loop().time() < deadline_s:
+        found = counts(await ingester.status(), cluster)
+        if expected.items() <= found.items():
+            break
+        await asyncio.sleep(0.02)
+    assert {name: found.get(name) for name in expected} == expected
+    return found
+
+
 def config_of(folder: Path, url: str, **sink: Any) -> IngesterConfig:
     return IngesterConfig.model_validate(
         {
@@ -207,6 +244,3 @@ async def ingesting(config: IngesterConfig, log: Log) -> AsyncIterator[Ingester]
         yield ingester
     finally:
         await ingester.drain()
-
-
-METRICS = Partition("pronoia.metrics", 0)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingester.dead_letters import DeadLetter, from_record
 from pipeline.errors import PermanentError
 from pipeline.log.interface import Log, Partition
 from pipeline.log.sqlite import SqliteLog
@@ -24,23 +23,14 @@ from tests.ingester.parts import (
     config_of,
     ingesting,
     labels,
+    ledger,
+    letters,
     opened_log,
     samples_in,
     until,
 )
 
 OTHER = Partition("pronoia.metrics", 1)
-
-
-def counts(status: dict[str, Any], cluster: str = "c1", sink: str = "store") -> dict[str, Any]:
-    [found] = [c for c in status["clusters"] if c["name"] == cluster]
-    out: dict[str, Any] = found["signals"]["metrics"]["sinks"][sink]
-    return out
-
-
-async def letters(log: Log) -> list[DeadLetter]:
-    records = await log.read(Partition("pronoia.dead-letters", 0), 0, max_bytes=1 << 24)
-    return [from_record(record) for record in records]
 
 
 async def committed(log: Log, at: Partition = METRICS) -> int:
@@ -56,11 +46,11 @@ async def test_what_is_in_the_log_reaches_the_store_once_and_the_ledger_says_so(
             await append(log, METRICS, *batches)
             async with ingesting(config, log) as ingester:
                 await until(lambda: len(store.taken) == 200)
-            status = await ingester.status()
+            await ledger(ingester, delivered=200, rejected=0, missing=0, duplicated=0)
+            received = (await ingester.status())["clusters"][0]["signals"]["metrics"]["received"]
             assert await committed(log) == 20
     assert store.taken == [sample for _, payload in batches for sample in samples_in(payload)]
-    assert status["clusters"][0]["signals"]["metrics"]["received"] == 200
-    assert counts(status)["delivered"] == 200
+    assert received == 200
 
 
 async def test_records_are_joined_into_few_requests(tmp_path: Path) -> None:
@@ -88,9 +78,7 @@ async def test_removed_and_doubled_records_show_exactly_as_missing_and_duplicate
             await append(log, OTHER, *(b for n, b in enumerate(second) if n != 7), second[3], second[3])
             async with ingesting(config, log) as ingester:
                 await until(lambda: len(store.taken) == sum(b[0].items for b in (*first, *second)) - removed)
-            found = counts(await ingester.status())
-    assert (found["missing"], found["duplicated"]) == (removed, doubled)
-    assert (found["missing_records"], found["duplicated_records"]) == (5, 4)
+            await ledger(ingester, missing=removed, duplicated=doubled, missing_records=5, duplicated_records=4)
     assert len(set(store.taken)) == len(store.taken)
 
 
@@ -125,7 +113,7 @@ async def test_offset_is_not_committed_while_the_store_refuses(tmp_path: Path) -
                 await until(lambda: bool(store.taken))
                 assert [status for status, _, _ in store.requests] == [503, 429, 401, 500, 204]
             assert await committed(log) == 1
-            assert counts(await ingester.status())["delivered"] == 10
+            await ledger(ingester, delivered=10)
 
 
 async def test_a_store_that_is_down_holds_its_partitions_and_they_go_on_when_it_is_back(tmp_path: Path) -> None:
@@ -142,7 +130,7 @@ async def test_a_store_that_is_down_holds_its_partitions_and_they_go_on_when_it_
             assert await committed(log) == 0
             async with store.running():
                 await until(lambda: len(store.taken) == 50)
-            assert counts(await ingester.status())["rejected"] == 0
+            await ledger(ingester, delivered=50, rejected=0)
 
 
 async def test_single_refused_samples_go_to_dead_letters_with_the_stores_words_and_the_rest_is_delivered(
@@ -159,9 +147,8 @@ async def test_single_refused_samples_go_to_dead_letters_with_the_stores_words_a
             await append(log, METRICS, *(lane.round(n) for n in range(8)))
             async with ingesting(config, log) as ingester:
                 await until(lambda: len(store.taken) == 79)
-            found = counts(await ingester.status())
+            await ledger(ingester, delivered=79, rejected=1)
             [letter] = await letters(log)
-    assert (found["delivered"], found["rejected"]) == (79, 1)
     assert len(set(store.taken)) == 79
     assert (letter.sink, letter.status, letter.reason) == ("store", 400, "HTTP 400: label value too long")
     assert (letter.source, letter.source_offset, letter.items) == (METRICS, 3, 1)
@@ -182,10 +169,9 @@ async def test_poison_records_go_to_dead_letters_and_never_block(tmp_path: Path)
             await append(log, METRICS, lane.round(2))
             async with ingesting(config, log) as ingester:
                 await until(lambda: len(store.taken) == 20)
-            found = counts(await ingester.status())
+            await ledger(ingester, delivered=20, rejected=10, missing=0)
             reasons = [letter.reason for letter in await letters(log)]
             assert await committed(log) == 5
-    assert (found["delivered"], found["rejected"], found["missing"]) == (20, 10, 0)
     assert reasons[0] == "the payload is not what its checksum says"
     assert "not a record of ours" in reasons[1]
     assert "header sequence" in reasons[2]
@@ -262,10 +248,10 @@ async def test_a_throttled_tenant_holds_only_its_own_batches(tmp_path: Path) -> 
                 await until(lambda: any(r["tenant"] == "slow" for s in ingester._sinks_status() for r in s["retrying"]))
                 throttled = False
                 await until(lambda: len(store.taken) == 800)
-            status = await ingester.status()
+            await ledger(ingester, "quick", delivered=400, duplicated=0)
+            await ledger(ingester, "slow", delivered=400, duplicated=0)
             assert await committed(log) == 80
     assert len(set(store.taken)) == 800
-    assert counts(status, "quick")["delivered"] == counts(status, "slow")["delivered"] == 400
 
 
 async def test_the_next_owner_goes_on_where_the_last_one_committed_and_counts_on(tmp_path: Path) -> None:
@@ -280,8 +266,7 @@ async def test_the_next_owner_goes_on_where_the_last_one_committed_and_counts_on
             await append(log, METRICS, *(lane.round(n) for n in range(6, 9)))
             async with ingesting(config, log) as ingester:
                 await until(lambda: len(store.taken) == 80)
-            found = counts(await ingester.status())
-    assert (found["delivered"], found["missing"], found["duplicated"]) == (80, 10, 0)
+            await ledger(ingester, delivered=80, missing=10, duplicated=0)
 
 
 async def test_two_members_share_the_partitions_and_status_knows_both(tmp_path: Path) -> None:
@@ -296,8 +281,7 @@ async def test_two_members_share_the_partitions_and_status_knows_both(tmp_path: 
                 await append(log, OTHER, *(other.round(n) for n in range(10, 20)))
                 await until(lambda: len(store.taken) == 400)
                 for part in (one, two):
-                    while counts(await part.status())["delivered"] != 400:  # noqa: ASYNC110
-                        await asyncio.sleep(0.05)
+                    await ledger(part, delivered=400)
     assert len(set(store.taken)) == 400
 
 
@@ -314,8 +298,7 @@ async def test_a_sink_that_starts_late_takes_only_what_comes_later(tmp_path: Pat
             await append(log, METRICS, *(lane.round(n) for n in range(5, 8)))
             async with ingesting(config, log) as ingester:
                 await until(lambda: len(store.taken) == 30)
-            found = counts(await ingester.status())
-    assert (found["delivered"], found["missing"]) == (30, 0)
+            await ledger(ingester, delivered=30, missing=0)
 
 
 async def test_a_sink_that_starts_at_a_time_takes_what_was_appended_then(tmp_path: Path) -> None:
@@ -347,8 +330,7 @@ async def test_what_retention_took_before_it_was_read_is_missing(tmp_path: Path)
             await log.delete_before(METRICS, 12)
             async with ingesting(config, log) as ingester:
                 await until(lambda: len(store.taken) == 130)
-            found = counts(await ingester.status())
-    assert (found["delivered"], found["missing"], found["missing_records"]) == (130, 70, 7)
+            await ledger(ingester, delivered=130, missing=70, missing_records=7)
 
 
 async def test_a_refused_record_that_fills_a_record_is_kept_in_parts(tmp_path: Path) -> None:
@@ -361,16 +343,9 @@ async def test_a_refused_record_that_fills_a_record_is_kept_in_parts(tmp_path: P
         samples = [(labels(os.urandom(20).hex(), i=str(n)), 1_790_000_000_000, float(n)) for n in range(50)]
         await append(log, METRICS, lane.batch(samples))
         async with ingesting(config, log) as ingester:
-            await until(
-                lambda: (
-                    bool(ingester._groups["store"].running)
-                    and ingester._groups["store"].running[METRICS].feed.committed == 1
-                )
-            )
-        found = counts(await ingester.status())
+            await ledger(ingester, delivered=0, rejected=50)
         kept = await letters(log)
         await log.close()
-    assert (found["delivered"], found["rejected"]) == (0, 50)
     assert sum(letter.items for letter in kept) == 50
     assert sorted(s for letter in kept for s in samples_in(letter.payload)) == sorted(samples)
 
