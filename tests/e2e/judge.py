@@ -32,24 +32,18 @@ class Verdict:
         return not self.lost and not self.invented and not self.lost_pages
 
 
-async def arrived(
-    store: Prometheus, exporters: Mapping[str, Exporter], *, may_lack: int = 0, deadline_s: float = 180.0
-) -> int:
-    """Wait until the store has as many samples as were served, `may_lack` less at most; return how many it has.
-
-    `exporters` are by cluster. Fails at the deadline with what is there and what is missing.
-    """
-    wanted = sum(t.series * len(t.served) for exporter in exporters.values() for t in exporter.targets.values())
-    end, found, before = time.monotonic() + deadline_s, 0, -1
+async def settled(store: Prometheus, *, deadline_s: float = 180.0, quiet_s: float = 8.0) -> int:
+    """Wait until the number of samples in the store has not changed for a while; return it. Fails at the deadline."""
+    end, found, since = time.monotonic() + deadline_s, -1, time.monotonic()
     while time.monotonic() < end:
-        before = found
         answer = await store.query("sum(count_over_time(served_total[1h]))")
-        found = int(next(iter(answer.values()), 0))
-        # With an allowance, the end is where nothing moves any more.
-        if found >= wanted or (may_lack and found >= wanted - may_lack and found == before):
+        now = int(next(iter(answer.values()), 0))
+        if now != found:
+            found, since = now, time.monotonic()
+        elif time.monotonic() - since > quiet_s:
             return found
-        await asyncio.sleep(1.0)
-    raise AssertionError(f"{found} of {wanted} samples arrived")
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"samples still arrive after {deadline_s:.0f} s: {found}")
 
 
 async def failed_scrapes(store: Prometheus, exporters: Mapping[str, Exporter], *, interval_s: float) -> set[Page]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.exporter import Exporter, Target
-from tests.e2e.judge import arrived, judge
+from tests.e2e.judge import judge, settled
 from tests.e2e.processes import Fleet, until
 from tests.servers.kafka import Kafka
 from tests.servers.prometheus import Prometheus
@@ -42,7 +42,7 @@ async def test_two_clusters_arrive_with_the_values_that_were_scraped(
         await until(scraped_often, "five scrapes of every target")
         one.frozen = other.frozen = True
         exporters = {"c1": one, "c2": other}
-        await arrived(prometheus, exporters, deadline_s=60)
+        await settled(prometheus, quiet_s=3.0)
         verdict = await judge(prometheus, exporters)
         assert verdict.clean, f"{verdict}\n{fleet.tails()}"
         assert await prometheus.query("count by (cluster) (count by (cluster, job) (served_total))") == {

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.exporter import Exporter, Target
-from tests.e2e.judge import Page, arrived, failed_scrapes, judge
+from tests.e2e.judge import Page, failed_scrapes, judge, settled
 from tests.e2e.processes import Fleet
 from tests.servers.kafka import Kafka
 from tests.servers.prometheus import Prometheus
@@ -107,10 +107,10 @@ def moments(seed: int) -> list[float]:
 
 
 async def expect_everything(scene: Scene) -> None:
-    allowed = scene.lost_with_an_agent()
-    allowed |= await failed_scrapes(scene.prometheus, scene.exporters, interval_s=INTERVAL_S)
     try:
-        await arrived(scene.prometheus, scene.exporters, may_lack=len(allowed) * SERIES)
+        await settled(scene.prometheus)
+        allowed = scene.lost_with_an_agent()
+        allowed |= await failed_scrapes(scene.prometheus, scene.exporters, interval_s=INTERVAL_S)
         verdict = await judge(scene.prometheus, scene.exporters)
         excused = [sample for sample in verdict.lost if not _of_a_page(sample, verdict.lost_pages & allowed)]
         verdict.lost, verdict.lost_pages = excused, verdict.lost_pages - allowed
