@@ -89,7 +89,8 @@ def cpu() -> Iterable[Family]:
 def load() -> Iterable[Family]:
     """How many processes wanted to run."""
     return [
-        Family(f"node_load{minutes}", "gauge", f"{minutes}m load average.").add(value)
+        # Two digits, as /proc/loadavg has them: the others would only make a history larger.
+        Family(f"node_load{minutes}", "gauge", f"{minutes}m load average.").add(round(value, 2))
         for minutes, value in zip((1, 5, 15), psutil.getloadavg(), strict=True)
     ]
 
