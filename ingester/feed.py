@@ -8,93 +8,23 @@ A stream has one request in flight, so that order holds within a cluster and ten
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
-from crc32c import crc32c
-
-from ingester.config import SinkConfig
-from ingester.dead_letters import DeadLetters
+from ingester.deliver import Context, Request
+from ingester.examine import Examiner
 from ingester.ledger import Counts
 from ingester.progress import Progress
-from ingester.settle import LaneKey, Verdict
-from ingester.sinks import Sink
-from pipeline.delivery import Backoff, Delivered, Outcome, Rejected, Retry
+from ingester.stream import Entry, Stream, StreamKey, next_request, ranges
+from pipeline.delivery import Backoff, Retry
 from pipeline.errors import TransientError
 from pipeline.log.interface import Partition, Record
-from pipeline.send.bisect import Piece
-from pipeline.send.deliver import Delivery
-from pipeline.telemetry import IngesterMetrics
-from pipeline.wire.envelope import Envelope, UnknownVersionError, from_headers
-from pipeline.wire.errors import MalformedError
+from pipeline.wire.envelope import UnknownVersionError
 
 logger = logging.getLogger(__name__)
 
 _MAX_OPEN_ENTRIES = 20_000
-_LATE_MS = 60_000
 _MIN_QUEUED_BYTES = 2**20
-_MAX_REQUEST_RAW_BYTES = 16 * 2**20  # half of what Prometheus takes in one request, decompressed
-StreamKey = tuple[str, str]
-
-
-@dataclass(slots=True)
-class Budget:
-    """Payload bytes that the feeds of one sink hold; each may hold a megabyte whatever the others do."""
-
-    max_bytes: int
-    used: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What all partitions of a sink share."""
-
-    config: SinkConfig
-    sink: Sink
-    dead_letters: DeadLetters
-    metrics: IngesterMetrics
-    clock: Callable[[], float]
-    commit: Callable[[Partition, int], Awaitable[None]]
-    write: Callable[[Partition, Progress], Awaitable[None]]
-    """Writes progress down, durably."""
-    room: Callable[[Partition], None]
-    """Called when a feed that was full has room again."""
-    budget: Budget
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """An admitted record until it is committed. `items` are those to be sent; `record` is let go of once it is done."""
-
-    offset: int
-    append_ms: int
-    record: Record | None
-    items: int
-    raw_bytes: int = 0
-    cluster: str = ""
-    tenant: str = ""
-    verdict: Verdict | None = None
-    counts: Counts = field(default_factory=Counts)
-    earliest_ms: int = 0
-    latest_ms: int = 0
-    doubt: bool = False
-    counted: bool = False
-    """Its items count towards the window."""
-    sent: bool = False
-    poison: str = ""
-    done: bool = False
-
-
-@dataclass(slots=True)
-class Stream:
-    """The records of one cluster and tenant that wait, and the request that is in flight."""
-
-    cluster: str
-    tenant: str
-    waiting: deque[Entry] = field(default_factory=deque)
-    items: int = 0
-    task: asyncio.Task[None] | None = None
-    trouble: Retry | None = None
 
 
 class Feed:
@@ -112,7 +42,7 @@ class Feed:
         self.queued_bytes = 0
         self._context = context
         self._progress = progress
-        self._live = progress.settled.copy()
+        self._examiner = Examiner(context.config, progress)
         self._next_offset = progress.offset
         self._queue: deque[Record] = deque()
         self._head: Entry | None = None
@@ -123,10 +53,6 @@ class Feed:
         self._committing: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._doubt = Doubt(
-            0 if progress.clean else max(context.config.window, progress.window), per_stream=progress.parked
-        )
-        self._ahead = list(progress.ahead)
         self._was_full = False
 
     # What the consumer's task calls.
@@ -170,7 +96,7 @@ class Feed:
     def forget(self, before_ms: int) -> None:
         """Forget lanes that were not seen since."""
         self._progress.settled.forget(before_ms)
-        self._live.forget(before_ms)
+        self._examiner.forget(before_ms)
 
     # The partition's own task.
 
@@ -208,12 +134,15 @@ class Feed:
             if record.offset < self.committed:
                 self._queue.popleft()
                 self._release(len(record.payload))
-                self._replay(record)
+                self._examiner.replay(record, self._progress)
+                self.dirty = True
                 continue
-            entry = self._head or self._examine(record)
-            if entry is None:
+            try:
+                entry = self._head = self._head or self._examiner.examine(record)
+            except UnknownVersionError as error:
+                self.stuck = f"{self.at.topic}/{self.at.number} offset {record.offset}: {error}"
+                logger.error("partition stands still", extra={"partition": self.at, "reason": self.stuck})
                 return
-            self._head = entry
             if entry.items and not self._within_window(entry.items):
                 return
             self._queue.popleft()
@@ -224,15 +153,13 @@ class Feed:
         return self._open_items == 0 or self._open_items + items < self._context.config.window
 
     def _take(self, entry: Entry, tasks: asyncio.TaskGroup) -> None:
-        if entry.verdict is not None:
-            self._live.apply(entry.verdict)
+        self._examiner.admit(entry)
         self._open.append(entry)
         if entry.poison:
             self._start(tasks, self._bury(entry), f"bury {self.at} {entry.offset}")
         elif entry.items:
             self._open_items += entry.items
             entry.counted = True
-            entry.doubt = self._doubt.covers((entry.cluster, entry.tenant), entry.items)
             stream = self._streams.get((entry.cluster, entry.tenant))
             if stream is None:
                 stream = self._streams[entry.cluster, entry.tenant] = Stream(entry.cluster, entry.tenant)
@@ -240,66 +167,6 @@ class Feed:
             stream.items += entry.items
         else:
             self._done(entry)
-
-    def _examine(self, record: Record) -> Entry | None:
-        """Judge a record; None where the partition cannot go on."""
-        entry = Entry(record.offset, record.append_time_ms, record, 0)
-        try:
-            envelope = from_headers(record.headers)
-        except UnknownVersionError as error:
-            self.stuck = f"{self.at.topic}/{self.at.number} offset {record.offset}: {error}"
-            logger.error("partition stands still", extra={"partition": self.at, "reason": self.stuck})
-            return None
-        except MalformedError as error:
-            if self._settled_ahead(record.offset) is None:
-                entry.poison = str(error)
-            return entry
-        clusters = self._context.config.clusters
-        if clusters is not None and envelope.cluster not in clusters:
-            return entry
-        entry.cluster = envelope.cluster
-        entry.tenant = self._context.config.tenant_of(envelope.cluster, envelope.tenant)
-        entry.verdict = self._live.judge(envelope, record.append_time_ms)
-        entry.counts = counts_of(envelope, entry.verdict)
-        entry.earliest_ms, entry.latest_ms = envelope.earliest_ms, envelope.latest_ms
-        if not entry.verdict.fresh:
-            return entry
-        if (rejected := self._settled_ahead(entry.offset)) is not None:
-            entry.counts.rejected = rejected
-            return entry
-        if crc32c(record.payload) != envelope.crc32c:
-            entry.poison = "the payload is not what its checksum says"
-            entry.counts.rejected = envelope.items
-        else:
-            entry.items, entry.raw_bytes = max(1, envelope.items), envelope.raw_bytes
-        return entry
-
-    def _settled_ahead(self, offset: int) -> int | None:
-        """Return the items rejected of a record that the last owner settled ahead of its commit; None for others."""
-        while self._ahead and self._ahead[0][1] <= offset:
-            del self._ahead[0]
-        if self._ahead and self._ahead[0][0] <= offset:
-            return self._ahead[0][2]
-        return None
-
-    def _replay(self, record: Record) -> None:
-        """Count a record that the last owner settled after it last wrote its progress down."""
-        progress = self._progress
-        progress.offset, progress.head_ms = record.offset + 1, record.append_time_ms
-        try:
-            envelope = from_headers(record.headers)
-        except MalformedError:
-            return  # it lies in the dead letters
-        clusters = self._context.config.clusters
-        if clusters is not None and envelope.cluster not in clusters:
-            return
-        verdict = self._live.judge(envelope, record.append_time_ms)
-        self._live.apply(verdict)
-        progress.settled.apply(verdict)
-        counts = counts_of(envelope, verdict)
-        counts.delivered = counts.received
-        progress.ledger.setdefault(envelope.cluster, Counts()).add(counts)
-        self.dirty = True
 
     # Sending.
 
@@ -310,14 +177,14 @@ class Feed:
         hold = self._committing is not None and bool(self._queue)
         for stream in self._streams.values():
             if stream.task is None and stream.waiting and (not hold or stream.items >= config.request_items):
-                entries = _next_request(stream, config.request_items)
+                entries = next_request(stream, config.request_items)
                 for entry in entries:
                     # What was parked counts again, now that it is sent.
                     self._open_items += 0 if entry.counted else entry.items
                     entry.counted = entry.sent = True
                 stream.task = self._start(tasks, self._deliver(stream, entries), f"deliver {self.at} {stream.cluster}")
 
-    def _start(self, tasks: asyncio.TaskGroup, work: "asyncio._CoroutineLike[None]", name: str) -> asyncio.Task[None]:
+    def _start(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = tasks.create_task(work, name=name)
         self._in_flight.add(task)
         task.add_done_callback(self._ended)
@@ -328,72 +195,10 @@ class Feed:
         self._wake.set()
 
     async def _deliver(self, stream: Stream, entries: list[Entry]) -> None:
-        context = self._context
-
-        async def send(payload: bytes, items: int) -> Outcome:
-            started_s = context.clock()
-            outcome = await context.sink.send(payload, cluster=stream.cluster, tenant=stream.tenant)
-            context.metrics.request_seconds.labels(context.config.name).observe(context.clock() - started_s)
-            context.metrics.requests.labels(context.config.name, type(outcome).__name__.lower()).inc()
-            self._note(stream, outcome)
-            return outcome
-
-        async def refuse(piece: Piece, refusal: Rejected) -> None:
-            entry = entries[piece.source]
-            assert entry.record is not None
-            await context.dead_letters.bury(
-                entry.record, piece.payload, piece.items, status=refusal.status, reason=refusal.reason
-            )
-            entry.counts.rejected += piece.items
-            logger.error(
-                "samples refused by the store",
-                extra={
-                    "sink": context.config.name,
-                    "cluster": entry.cluster,
-                    "items": piece.items,
-                    "reason": refusal.reason,
-                },
-            )
-
-        pieces = [
-            Piece(entry.record.payload, entry.counts.received, index, entry.doubt)
-            for index, entry in enumerate(entries)
-            if entry.record is not None
-        ]
-        try:
-            tally = await Delivery(send, refuse, backoff=self._backoff(), sleep=self._rest).run(pieces)
-        except _StoppedError:
-            return
-        entries[0].counts.already += tally.already
-        stream.task = None
-        for entry in entries:
-            self._done(entry)
-
-    def _backoff(self) -> Backoff:
-        remote_write = self._context.config.remote_write
-        if remote_write is None:
-            return Backoff()
-        return Backoff(remote_write.queue_config.min_backoff, remote_write.queue_config.max_backoff)
-
-    async def _rest(self, delay_s: float) -> None:
-        """Wait before the next try; raises _StoppedError when the partition is to be let go: nothing is in flight."""
-        try:
-            async with asyncio.timeout(delay_s):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
-        raise _StoppedError
-
-    def _note(self, stream: Stream, outcome: Outcome) -> None:
-        """Remember and log what keeps a stream from going on."""
-        before = stream.trouble
-        stream.trouble = outcome if isinstance(outcome, Retry) else None
-        extra = {"sink": self._context.config.name, "cluster": stream.cluster, "tenant": stream.tenant}
-        if stream.trouble is not None and stream.trouble.reason != (before.reason if before else None):
-            level = logging.ERROR if stream.trouble.alarm else logging.WARNING
-            logger.log(level, "store does not take it, trying again", extra={**extra, "reason": stream.trouble.reason})
-        elif before is not None and isinstance(outcome, Delivered):
-            logger.info("store takes it again", extra=extra)
+        if await Request(self._context, stream, entries, self._stopping).deliver():
+            stream.task = None
+            for entry in entries:
+                self._done(entry)
 
     async def _bury(self, entry: Entry) -> None:
         context, record = self._context, entry.record
@@ -441,8 +246,7 @@ class Feed:
 
     def _mark_ahead(self) -> None:
         if self._open:
-            beyond = self._open[-1].offset
-            self._progress.ahead = _ranges(self._open) + [span for span in self._ahead if span[0] > beyond]
+            self._progress.ahead = ranges(self._open) + self._examiner.ahead_beyond(self._open[-1].offset)
             self._progress.parked = True
 
     async def _write_ahead(self, entries: list[Entry]) -> None:
@@ -527,81 +331,3 @@ class Feed:
         ):
             if items:
                 counter.labels(self._context.config.name, cluster).inc(items)
-
-
-class _StoppedError(Exception):
-    """A stream in trouble was left as it is, because its partition is let go."""
-
-
-@dataclass(slots=True)
-class Doubt:
-    """The records that may have been sent before: those that the window let pass beyond the committed offset.
-
-    Where a tenant was in trouble others were sent beyond it: then each stream has a window of its own.
-    """
-
-    window: int
-    per_stream: bool = False
-    items: dict[StreamKey, int] = field(default_factory=dict)
-
-    def covers(self, stream: StreamKey, items: int) -> bool:
-        """Tell whether the next record, of that many items, is in doubt."""
-        key = stream if self.per_stream else ("", "")
-        before = self.items.get(key, 0)
-        if before >= self.window or (before and before + items >= self.window):
-            self.items[key] = self.window
-            return False
-        self.items[key] = before + items
-        return True
-
-
-def counts_of(envelope: Envelope, verdict: Verdict) -> Counts:
-    """Return what a record adds to the ledger before the store was asked."""
-    counts = Counts(missing=verdict.missing_items, missing_records=verdict.missing_records)
-    if verdict.fresh:
-        counts.received = envelope.items
-    elif envelope.gap_to is None:
-        counts.duplicated, counts.duplicated_records = envelope.items, 1
-    return counts
-
-
-def _next_request(stream: Stream, max_items: int) -> list[Entry]:
-    """Take the records of the next request: at least one, in order."""
-    entries: list[Entry] = []
-    items = raw_bytes = latest_ms = 0
-    latest_key: LaneKey | None = None
-    while stream.waiting:
-        entry = stream.waiting[0]
-        items, raw_bytes = items + entry.items, raw_bytes + entry.raw_bytes
-        verdict = entry.verdict
-        assert verdict is not None
-        if entries and (
-            items > max_items
-            or raw_bytes > _MAX_REQUEST_RAW_BYTES
-            # What comes late begins a request: behind newer samples in the same one, Prometheus without an out-of-order
-            # window says 204 and drops it.
-            or verdict.missing_records < 0
-            or (verdict.key != latest_key and 0 < entry.earliest_ms < latest_ms - _LATE_MS)
-        ):
-            break
-        if entry.latest_ms >= latest_ms:
-            latest_ms, latest_key = entry.latest_ms, verdict.key
-        entries.append(stream.waiting.popleft())
-        stream.items -= entry.items
-    return entries
-
-
-def _ranges(entries: Iterable[Entry]) -> list[tuple[int, int, int]]:
-    """Return what is done as ranges of offsets; a record of which something was rejected is one of its own."""
-    out: list[tuple[int, int, int]] = []
-    joinable = False
-    for entry in entries:
-        rejected = entry.counts.rejected
-        if not entry.done:
-            joinable = False
-        elif joinable and not rejected:
-            out[-1] = (out[-1][0], entry.offset + 1, 0)
-        else:
-            out.append((entry.offset, entry.offset + 1, rejected))
-            joinable = not rejected
-    return out

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from ingester.config import SinkConfig
-from ingester.feed import Context, Feed
+from ingester.deliver import Context
+from ingester.feed import Feed
 from ingester.progress import Progress, ProgressLog
 from ingester.settle import Settled
 from pipeline.delivery import Backoff

@@ -11,8 +11,8 @@ from aiohttp import web
 from ingester import progress as progress_of
 from ingester.config import IngesterConfig, SinkConfig
 from ingester.dead_letters import DEAD_LETTERS_TOPIC, DeadLetters
+from ingester.deliver import Budget, Context
 from ingester.desk import Desk
-from ingester.feed import Budget, Context
 from ingester.group import Group
 from ingester.progress import SETTLED_TOPIC, ProgressLog
 from ingester.sinks import Sink

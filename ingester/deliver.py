@@ -1,0 +1,119 @@
+"""One request's way to the store: send, remember what keeps it from going on, bury what is refused."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ingester.config import SinkConfig
+from ingester.dead_letters import DeadLetters
+from ingester.progress import Progress
+from ingester.sinks import Sink
+from ingester.stream import Entry, Stream
+from pipeline.delivery import Backoff, Delivered, Outcome, Rejected, Retry
+from pipeline.log.interface import Partition
+from pipeline.send.bisect import Piece
+from pipeline.send.deliver import Delivery
+from pipeline.telemetry import IngesterMetrics
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Budget:
+    """Payload bytes that the feeds of one sink hold; each may hold a megabyte whatever the others do."""
+
+    max_bytes: int
+    used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all partitions of a sink share."""
+
+    config: SinkConfig
+    sink: Sink
+    dead_letters: DeadLetters
+    metrics: IngesterMetrics
+    clock: Callable[[], float]
+    commit: Callable[[Partition, int], Awaitable[None]]
+    write: Callable[[Partition, Progress], Awaitable[None]]
+    """Writes progress down, durably."""
+    room: Callable[[Partition], None]
+    """Called when a feed that was full has room again."""
+    budget: Budget
+
+
+class _StoppedError(Exception):
+    """A stream in trouble was left as it is, because its partition is let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Consecutive records of one stream. `stopping` is set when the partition is to be let go."""
+
+    context: Context
+    stream: Stream
+    entries: list[Entry]
+    stopping: asyncio.Event
+
+    async def deliver(self) -> bool:
+        """Settle every record; False where it was given up between two tries, because the partition is let go."""
+        pieces = [
+            Piece(entry.record.payload, entry.counts.received, index, entry.doubt)
+            for index, entry in enumerate(self.entries)
+            if entry.record is not None
+        ]
+        try:
+            tally = await Delivery(self._send, self._refuse, backoff=self._backoff(), sleep=self._rest).run(pieces)
+        except _StoppedError:
+            return False
+        self.entries[0].counts.already += tally.already
+        return True
+
+    async def _send(self, payload: bytes, items: int) -> Outcome:
+        context, stream = self.context, self.stream
+        name, started_s = context.config.name, context.clock()
+        outcome = await context.sink.send(payload, cluster=stream.cluster, tenant=stream.tenant)
+        context.metrics.request_seconds.labels(name).observe(context.clock() - started_s)
+        context.metrics.requests.labels(name, type(outcome).__name__.lower()).inc()
+        self._note(outcome)
+        return outcome
+
+    async def _refuse(self, piece: Piece, refusal: Rejected) -> None:
+        entry = self.entries[piece.source]
+        assert entry.record is not None
+        await self.context.dead_letters.bury(
+            entry.record, piece.payload, piece.items, status=refusal.status, reason=refusal.reason
+        )
+        entry.counts.rejected += piece.items
+        logger.error("items refused by the store", extra=self._extra(items=piece.items, reason=refusal.reason))
+
+    def _backoff(self) -> Backoff:
+        remote_write = self.context.config.remote_write
+        if remote_write is None:
+            return Backoff()
+        return Backoff(remote_write.queue_config.min_backoff, remote_write.queue_config.max_backoff)
+
+    async def _rest(self, delay_s: float) -> None:
+        """Wait before the next try; raises _StoppedError when the partition is to be let go: nothing is in flight."""
+        try:
+            async with asyncio.timeout(delay_s):
+                await self.stopping.wait()
+        except TimeoutError:
+            return
+        raise _StoppedError
+
+    def _note(self, outcome: Outcome) -> None:
+        """Remember and log what keeps the stream from going on."""
+        before = self.stream.trouble
+        now = self.stream.trouble = outcome if isinstance(outcome, Retry) else None
+        if now is not None and now.reason != (before.reason if before else None):
+            level = logging.ERROR if now.alarm else logging.WARNING
+            logger.log(level, "store does not take it, trying again", extra=self._extra(reason=now.reason))
+        elif before is not None and isinstance(outcome, Delivered):
+            logger.info("store takes it again", extra=self._extra())
+
+    def _extra(self, **more: object) -> dict[str, object]:
+        stream = self.stream
+        return {"sink": self.context.config.name, "cluster": stream.cluster, "tenant": stream.tenant, **more}
