@@ -150,6 +150,7 @@ class KafkaLog:
 
     async def ensure_topic(self, spec: TopicSpec) -> int:
         """Create the topic if it is not there and creating is allowed; return how many partitions it has."""
+        known_bytes = self.max_record_bytes
         with _explained(f"topic {spec.name}"):
             partitions = await self._count(spec.name)
             if partitions is None:
@@ -161,6 +162,9 @@ class KafkaLog:
         self._partitions[spec.name] = partitions
         if spec.compacted:
             self._compacted.add(spec.name)
+        if self.max_record_bytes < known_bytes and self._producing is not None:
+            # Its batches would be too large for this topic.
+            await self._producing.renew()
         return partitions
 
     async def _count(self, topic: str) -> int | None:

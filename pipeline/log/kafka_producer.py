@@ -116,6 +116,13 @@ class Producing:
                     raise
             return self._producer
 
+    async def renew(self) -> None:
+        """Let the next append start a new producer, once all that is pending with this one is answered."""
+        async with self._making:
+            producer, self._producer = self._producer, None
+            if producer is not None:
+                await _stop(producer)
+
     def _answered(self, pending: Pending, done: "asyncio.Future[Any]") -> None:
         """Take Kafka's answer to an append."""
         self._pending_bytes -= pending.size
@@ -200,4 +207,5 @@ async def _stop(producer: Any) -> None:
         async with asyncio.timeout(_STOP_S):
             await producer.stop()
     except TimeoutError:
+        producer._message_accumulator.fail_all(TransientError("given up: the brokers did not answer in time"))
         await producer.client.close()

@@ -129,6 +129,8 @@ async def test_records_are_as_large_as_the_smallest_topic_takes(kafka: Kafka) ->
         await log.ensure_topic(TopicSpec(small.topic, 1))
         assert 90_000 < log.max_record_bytes < 100_000
         assert await (await log.append(small, (), bytes(log.max_record_bytes))) == 0
+        # Many at once share batches, which must not be larger than the topic takes either.
+        assert await append(log, small, *[bytes(40_000)] * 20) == list(range(1, 21))
 
 
 async def test_a_record_that_the_brokers_refuse_as_too_large_is_told_and_the_partition_goes_on(kafka: Kafka) -> None:
