@@ -54,7 +54,9 @@ class Filling:
         end = self.size + len(piece)
         if end > len(self.buffer):
             self.buffer.extend(bytes(max(end, len(self.buffer) * 3 // 2) - len(self.buffer)))
-        self.buffer[self.size : end] = piece
+        # A bytearray would copy the piece first.
+        with memoryview(self.buffer) as view:
+            view[self.size : end] = piece
         self.size = end
 
     def body(self) -> Body:
