@@ -1,7 +1,6 @@
 """One member of a Kafka consumer group, as `pipeline.log.interface.Consumer` promises it."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
@@ -9,8 +8,6 @@ from typing import Any, Final
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.log.interface import OffsetOutOfRangeError, Partition, Rebalance, Record, Start, record_bytes
 from pipeline.log.kafka_faults import OUT_OF_RANGE, explain
-
-logger = logging.getLogger(__name__)
 
 REBALANCE_S: Final = 30.0
 COMMIT_S: Final = 15.0
