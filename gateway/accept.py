@@ -5,7 +5,7 @@ another's (left out, or overwritten), and requests larger than a record make new
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -14,15 +14,13 @@ from gateway.senders import Sender, Senders
 from pipeline.wire import snappy
 from pipeline.wire.envelope import METRICS_ENCODING, Envelope, Signal, UnknownVersionError, crc32c, from_headers
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.remote_write2 import to_v1
+from pipeline.wire.remote_write2 import TooLargeError, to_v1
 from pipeline.wire.scan import Found, Kind, scan
 from pipeline.wire.scan_series import Refused, by_label, first_value, halves, repair
 
 Raw = bytes | memoryview
-"""A request as it is decompressed: a view is into `Rules.scratch`, and good until the next request."""
+"""A request as it is decompressed: a view is into the caller's scratch memory, and good until the next request."""
 
-SCRATCH_BYTES: Final = 2 * 2**20
-"""Requests that decompress to more are not for the event loop's thread (`gateway.core`)."""
 HEADER_BYTES: Final = 4096
 """Left for the envelope in a record."""
 MAX_LANE: Final = 65_535
@@ -46,7 +44,6 @@ class Rules:
     max_body_bytes: int
     max_raw_bytes: int
     max_record_bytes: int
-    scratch: bytearray = field(default_factory=lambda: bytearray(SCRATCH_BYTES))
 
 
 class Part(NamedTuple):
@@ -81,16 +78,27 @@ class AcceptedBatch(NamedTuple):
 
 
 def accept_write(
-    payload: bytes, sender: Sender | None, senders: Senders, rules: Rules, *, version: int = 1
+    payload: bytes,
+    sender: Sender | None,
+    senders: Senders,
+    rules: Rules,
+    *,
+    version: int = 1,
+    scratch: bytearray | None = None,
 ) -> tuple[Accepted, ...] | Refusal:
-    """Judge a remote write request (`version` 1 or 2), snappy-compressed. `sender` is None where nobody is asked."""
-    raw = _decompress(payload, rules)
+    """Judge a remote write request (`version` 1 or 2), snappy-compressed. `sender` is None where nobody is asked.
+
+    `scratch` is memory to decompress into, if the request fits; asking for it each time costs as much as decompressing.
+    """
+    raw = _decompress(payload, rules, scratch)
     if isinstance(raw, Refusal):
         return raw
     try:
         if version == 2:
-            raw, payload = to_v1(bytes(raw)), b""
+            raw, payload = to_v1(bytes(raw), max_bytes=rules.max_raw_bytes), b""
         return _accept(raw, payload, sender, senders, rules)
+    except TooLargeError as error:
+        return Refusal(413, str(error))
     except MalformedError as error:
         return Refusal(400, str(error))
 
@@ -104,7 +112,13 @@ def accept_raw(raw: bytes, sender: Sender | None, senders: Senders, rules: Rules
 
 
 def accept_batch(
-    headers: Iterable[tuple[str, bytes]], payload: bytes, sender: Sender | None, senders: Senders, rules: Rules
+    headers: Iterable[tuple[str, bytes]],
+    payload: bytes,
+    sender: Sender | None,
+    senders: Senders,
+    rules: Rules,
+    *,
+    scratch: bytearray | None = None,
 ) -> AcceptedBatch | Refusal:
     """Judge an agent's batch: the envelope against who sends it, the payload against the envelope.
 
@@ -123,7 +137,7 @@ def accept_batch(
         return refusal
     if envelope.gap_to is not None:
         return AcceptedBatch(envelope, None)
-    raw = _decompress(payload, rules)
+    raw = _decompress(payload, rules, scratch)
     if isinstance(raw, Refusal):
         return Refusal(400, raw.reason)
     try:
@@ -181,12 +195,14 @@ def _check_envelope(envelope: Envelope, payload: bytes, sender: Sender, rules: R
     return None
 
 
-def _decompress(payload: bytes, rules: Rules) -> Raw | Refusal:
+def _decompress(payload: bytes, rules: Rules, scratch: bytearray | None) -> Raw | Refusal:
     try:
         size = snappy.decompressed_bytes(payload)
         if size > rules.max_raw_bytes:
             return Refusal(413, f"{size} bytes when decompressed; {rules.max_raw_bytes} are allowed")
-        return snappy.decompress_into(payload, rules.scratch) if size <= SCRATCH_BYTES else snappy.decompress(payload)
+        if scratch is None or size > len(scratch):
+            return snappy.decompress(payload)
+        return snappy.decompress_into(payload, scratch)
     except MalformedError as error:
         return Refusal(400, str(error))
 

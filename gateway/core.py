@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from gateway.accept import SCRATCH_BYTES, Rules
+from gateway.accept import Rules
 from gateway.config import GatewayConfig
 from gateway.publish import InFlight, Publisher
 from gateway.refusal import Refusal
@@ -14,7 +14,13 @@ from pipeline.errors import PipelineError, TransientError
 from pipeline.telemetry import GatewayMetrics
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError
+from pipeline.wire.scan import ACCELERATED
 
+QUICK_BYTES: Final = 2 * 2**20
+"""What is judged on the event loop, which may not be held up for more than 20 ms."""
+PLAIN_FACTOR: Final = 1 if ACCELERATED else 4
+VERSION_2_FACTOR: Final = 16
+"""How much longer a byte takes without the compiled scan, and where it is transcoded first."""
 OVERLOAD_RETRY_S: Final = 1.0
 ResultT = TypeVar("ResultT")
 
@@ -32,6 +38,7 @@ class Core:
     publisher: Publisher | None = None
     unready: str = "starting"
     draining: bool = False
+    _scratch: bytearray = field(default_factory=lambda: bytearray(QUICK_BYTES))
     _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     def publisher_or_refusal(self) -> Publisher | Refusal:
@@ -53,14 +60,13 @@ class Core:
         """Return why a sender has to wait, or None."""
         return None if sender is None else sender.throttled(self.monotonic())
 
-    async def judge(self, size: int, accept: Callable[[], ResultT]) -> ResultT:
-        """Run one of `gateway.accept`'s functions, for data of so many bytes when decompressed."""
-        if size <= SCRATCH_BYTES:
-            return accept()
-        # The loop may not be held up for more than 20 ms.
-        # One after the other: each needs memory of its own for what it decompresses.
+    async def judge(self, size: int, accept: Callable[[bytearray | None], ResultT]) -> ResultT:
+        """Run one of `gateway.accept`'s functions, for so many bytes when decompressed; it is given scratch memory."""
+        if size * PLAIN_FACTOR <= QUICK_BYTES:
+            return accept(self._scratch)
+        # In a thread, one after the other: each needs memory of its own for what it decompresses.
         async with self._large:
-            return await asyncio.to_thread(accept)
+            return await asyncio.to_thread(accept, None)
 
 
 def raw_size(payload: bytes) -> int:

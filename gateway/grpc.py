@@ -120,7 +120,7 @@ class GrpcFront:
         if (refusal := core.throttled(sender) or core.reserve(len(raw))) is not None:
             await self._refuse(context, refusal)
         try:
-            judged = await core.judge(len(raw), lambda: accept_raw(raw, sender, core.senders, core.rules))
+            judged = await core.judge(len(raw), lambda _: accept_raw(raw, sender, core.senders, core.rules))
             if isinstance(judged, Refusal):
                 await self._refuse(context, judged)
             try:

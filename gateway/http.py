@@ -14,7 +14,7 @@ from aiohttp import web
 from google.protobuf.message import DecodeError
 
 from gateway.accept import Accepted, accept_write, show_refused
-from gateway.core import Core, log_refusal, raw_size
+from gateway.core import VERSION_2_FACTOR, Core, log_refusal, raw_size
 from gateway.publish import ForeignBatch, Publisher
 from gateway.push import PushLanes
 from gateway.refusal import Refusal
@@ -102,8 +102,10 @@ class HttpFront:
 
     async def _store(self, asked: Asked, version: int, done: int) -> web.Response:
         core, body, sender = self._core, asked.body, asked.sender
+        cost = raw_size(body) * (VERSION_2_FACTOR if version == 2 else 1)
         judged = await core.judge(
-            raw_size(body), lambda: accept_write(body, sender, core.senders, core.rules, version=version)
+            cost,
+            lambda scratch: accept_write(body, sender, core.senders, core.rules, version=version, scratch=scratch),
         )
         if isinstance(judged, Refusal):
             return _refuse(judged, _written((), version))

@@ -65,7 +65,8 @@ class PushLanes:
         core, payload, sender = self._core, batch.payload, self._sender
         headers = [(header.name, header.value) for header in batch.headers]
         judged = await core.judge(
-            raw_size(payload), lambda: accept_batch(headers, payload, sender, core.senders, core.rules)
+            raw_size(payload),
+            lambda scratch: accept_batch(headers, payload, sender, core.senders, core.rules, scratch=scratch),
         )
         if isinstance(judged, Refusal):
             self._refuse(judged, _place_of(headers))

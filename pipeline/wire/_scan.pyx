@@ -68,6 +68,17 @@ cdef inline bint is_less(const unsigned char* data, Span left, Span right) noexc
     return order < 0 or (order == 0 and left_size < right_size)
 
 
+cdef inline bint is_behind(const unsigned char* data, Span span, Text other) noexcept nogil:
+    """Tell whether a name sorts behind a text."""
+    cdef Py_ssize_t size = span.end - span.start
+    cdef Py_ssize_t shared = size if size < other.size else other.size
+    cdef int order
+    if shared and data[span.start] != other.at[0]:
+        return data[span.start] > other.at[0]
+    order = memcmp(data + span.start, other.at, shared)
+    return order > 0 or (order == 0 and size > other.size)
+
+
 cdef inline bint is_ascii(const unsigned char* data, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     # Written for the C compiler to vectorise.
     cdef unsigned char all_bits = 0
@@ -179,7 +190,9 @@ cdef class _Walk:
         cdef const unsigned char* bytes_ = &self.data[0]
         cdef Span name, value, before
         cdef bint ascending = True, named = False, empty_name = False
-        cdef bint carried = False, foreign = False
+        cdef bint carried = False, foreign = False, present = False
+        # Where the label belongs: in front of the first name that sorts behind it, or behind the last label.
+        cdef Py_ssize_t place = 0, labels_end = start
         cdef unsigned char tag
         before.start = before.end = -1
         while position < end:
@@ -198,12 +211,17 @@ cdef class _Walk:
                 if not is_less(bytes_, before, name):
                     ascending = False
                 before = name
+                labels_end = behind
+                if place == 0 and is_behind(bytes_, name, self.label):
+                    place = position
                 if name.start == name.end:
                     empty_name = True
                 if value.start != value.end:
                     if equals(bytes_, name, self.metric_name):
                         named = True
-                    if equals(bytes_, name, self.label):
+                if equals(bytes_, name, self.label):
+                    present = True
+                    if value.start != value.end:
                         carried = True
                         foreign = not equals(bytes_, value, self.value)
             elif tag == SAMPLE:
@@ -238,7 +256,8 @@ cdef class _Walk:
         elif not carried:
             kind = 1
         if kind:
-            self.exceptions.append(Exceptional(field_start, end, _KINDS[kind]))
+            place = 0 if present or kind != 1 else place if place else labels_end
+            self.exceptions.append(Exceptional(field_start, end, _KINDS[kind], start if place else 0, place))
         return 0
 
     cdef int read_label(self, Py_ssize_t start, Py_ssize_t end, Span* name, Span* value) except -1:

@@ -47,8 +47,15 @@ _START_TIMESTAMP: Final = 3
 _HISTOGRAM_START_TIMESTAMP: Final = 17
 
 
-def to_v1(request: bytes) -> bytes:
-    """Return the same request in 1.0; raises MalformedError with the position. Both are uncompressed."""
+class TooLargeError(MalformedError):
+    """The request would be larger in 1.0 than is allowed: a symbol may stand for many bytes in many places."""
+
+
+def to_v1(request: bytes, *, max_bytes: int | None = None) -> bytes:
+    """Return the same request in 1.0; raises MalformedError with the position, TooLargeError beyond `max_bytes`.
+
+    Both are uncompressed.
+    """
     symbols: list[bytes] = []
     series: list[tuple[int, int]] = []
     for tag, _, start, end in fields(request):
@@ -58,7 +65,7 @@ def to_v1(request: bytes) -> bytes:
             series.append((start, end))
         elif tag >> 3 in (1, 2, 3):
             raise MalformedError("a field of prometheus.WriteRequest, not of io.prometheus.write.v2.Request", start)
-    reader = _Reader(request, symbols)
+    reader = _Reader(request, symbols, max_bytes)
     return b"".join([*(reader.series(start, end) for start, end in series), *reader.families.values()])
 
 
@@ -80,7 +87,9 @@ class _Reader:
 
     data: bytes
     symbols: list[bytes]
+    max_bytes: int | None
     families: dict[bytes, bytes] = field(default_factory=dict)
+    _size: int = 0
     _labels: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
     def series(self, start: int, end: int) -> bytes:
@@ -117,7 +126,13 @@ class _Reader:
                 encoded = encode_bytes(v1.LABEL, encode_bytes(0x0A, name) + encode_bytes(0x12, value))
                 known[pair] = encoded
             out.append(encoded)
+            self._grow(len(encoded), position)
         return b"".join(out)
+
+    def _grow(self, size: int, position: int) -> None:
+        self._size += size
+        if self.max_bytes is not None and self._size > self.max_bytes:
+            raise TooLargeError(f"more than {self.max_bytes} bytes as remote write 1.0", position)
 
     def _exemplar(self, start: int, end: int) -> bytes:
         refs, rest = [], []
@@ -150,6 +165,7 @@ class _Reader:
         except UnicodeDecodeError:
             raise MalformedError("metadata that is not UTF-8", start) from None
         self.families[family] = v1.encode_metadata(kind, *texts)
+        self._grow(len(self.families[family]), start)
 
     def _name(self, refs: list[int], position: int) -> bytes:
         for name, value in zip(refs[::2], refs[1::2], strict=False):

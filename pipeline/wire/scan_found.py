@@ -18,11 +18,17 @@ class Kind(IntEnum):
 
 
 class Exceptional(NamedTuple):
-    """A series that needs a decision: where its field starts (with its tag) and ends in the request, and why."""
+    """A series that needs a decision: where its field starts (with its tag) and ends in the request, and why.
+
+    Of a series without the label `content` is where its fields start, and `place` where the label belongs among them,
+    in the order of names; both are 0 where it cannot simply be put in.
+    """
 
     start: int
     end: int
     kind: Kind
+    content: int = 0
+    place: int = 0
 
 
 class Found(NamedTuple):

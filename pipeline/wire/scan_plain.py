@@ -1,8 +1,8 @@
 """The identity scan in plain Python. What was checked once is not parsed again: label sets repeat between scrapes.
 
-`Known` remembers encoded label fields (all of a series', from its first byte) that were found to be one cluster's.
-A series that begins with such bytes, and goes on behind them with exactly one sample, is thereby proven: the remembered
-bytes end where a field ends, so a parser reads on at the sample.
+`Known` remembers encoded label fields (all of a series', from its first byte) that were found to be one cluster's, or
+to lack its label only. A series that begins with such bytes, and goes on behind them with exactly one sample, is thereby
+proven: the remembered bytes end where a field ends, so a parser reads on at the sample.
 """
 
 from typing import Final
@@ -16,8 +16,10 @@ from pipeline.wire.scan_found import Exceptional, Found, Kind
 _METRIC_NAME: Final = b"__name__"
 _NAME, _VALUE = 0x0A, 0x12
 _SAMPLE_VALUE, _SAMPLE_TIMESTAMP, _HISTOGRAM_TIMESTAMP = 0x09, 0x10, 0x78
-_OVERHEAD_BYTES: Final = 33 + 32
-"""Of a bytes object and its place in a set."""
+_OVERHEAD_BYTES: Final = 33 + 64
+"""Of a bytes object and its place in a dictionary."""
+OWN: Final = -1
+"""No place is to be found for a label that is there."""
 
 
 class Memory:
@@ -39,7 +41,7 @@ class Memory:
         """Return whether there is room for so many bytes; make the young generations the old ones to get it."""
         if self._young_bytes + size > self._max_young_bytes:
             for known in self._all:
-                known.old, known.young = known.young, set()
+                known.old, known.young = known.young, {}
             self._young_bytes = 0
         if size > self._max_young_bytes:
             return False
@@ -48,27 +50,30 @@ class Memory:
 
 
 class Known:
-    """Label fields (all of a series') that were found to carry one cluster's label."""
+    """Label fields (all of a series') that were found to carry one cluster's label: OWN, or only to lack it.
+
+    Of the latter the value is where in them the label belongs.
+    """
 
     __slots__ = ("__weakref__", "_memory", "old", "young")
 
     def __init__(self, memory: Memory) -> None:
-        self.young: set[bytes] = set()
-        self.old: set[bytes] = set()
+        self.young: dict[bytes, int] = {}
+        self.old: dict[bytes, int] = {}
         self._memory = memory
         memory.join(self)
 
-    def is_old(self, labels: bytes) -> bool:
-        """Tell whether the old generation has these; if so they are young again."""
-        if labels not in self.old:
-            return False
-        self.add(labels)
-        return True
+    def find_old(self, labels: bytes) -> int | None:
+        """Return what the old generation has of these; if it has, they are young again."""
+        found = self.old.get(labels)
+        if found is not None:
+            self.add(labels, found)
+        return found
 
-    def add(self, labels: bytes) -> None:
+    def add(self, labels: bytes, place: int = OWN) -> None:
         """Remember label fields."""
         if self._memory.grow(len(labels) + _OVERHEAD_BYTES):
-            self.young.add(labels)
+            self.young[labels] = place
 
 
 def scan_plain(data: bytes | memoryview, label: bytes, value: bytes, known: Known) -> Found:
@@ -132,11 +137,18 @@ class _Walk:
                 # 2109), or of 9 where its value is 0 and left out.
                 size = 18 if data[behind - 18 : behind - 15] == b"\x12\x10\x09" else 9
                 labels = data[start : behind - size]
-                if labels in known.young or known.is_old(labels):
+                place = known.young.get(labels)
+                if place is None:
+                    place = known.find_old(labels)
+                if place is not None:
                     stamp = data[behind - size : behind - size + 3] + data[behind - 7 : behind]
                     if stamp in stamps or self._is_sample(stamp):
                         stamps[stamp] = None
                         self._samples += 1
+                        if place != OWN:
+                            self._exceptions.append(
+                                Exceptional(position, behind, Kind.UNLABELLED, start, start + place)
+                            )
                         position = behind
                         continue
                 self._read_series(position, start, behind)
@@ -172,7 +184,7 @@ class _Walk:
         """Read a whole TimeSeries, field by field."""
         data = self._data
         labels: list[tuple[bytes, bytes]] = []
-        labels_end, scattered, position = start, False, start
+        labels_end, scattered, position, place = start, False, start, 0
         while position < end:
             tag = data[position]
             length, at = decode_varint(data, position + 1)
@@ -183,6 +195,8 @@ class _Walk:
                 raise MalformedError("a field reaches beyond the end of its message", position)
             if tag == LABEL:
                 labels.append(_read_label(data, at, behind))
+                if not place and labels[-1][0] > self._label:
+                    place = position
                 scattered = scattered or position != labels_end
                 labels_end = behind
             elif tag == SAMPLE:
@@ -196,10 +210,14 @@ class _Walk:
                 _check_framing(data, at, behind)
             position = behind
         kind = _judge(labels, self._label, self._value)
+        if kind is not Kind.UNLABELLED or any(name == self._label for name, _ in labels):
+            place = 0
+        elif not place:
+            place = labels_end
         if kind is not None:
-            self._exceptions.append(Exceptional(field_start, end, kind))
-        elif not scattered:
-            self._known.add(data[start:labels_end])
+            self._exceptions.append(Exceptional(field_start, end, kind, start if place else 0, place))
+        if not scattered and (kind is None or place):
+            self._known.add(data[start:labels_end], place - start if place else OWN)
 
 
 def _judge(labels: list[tuple[bytes, bytes]], label: bytes, value: bytes) -> Kind | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.wire.protobuf import encode_bytes, fields
+from pipeline.wire.protobuf import encode_bytes, encode_varint, fields
 from pipeline.wire.remote_write import HISTOGRAM, LABEL, SAMPLE, TIMESERIES, decode_series, encode_series
 from pipeline.wire.scan_found import Exceptional, Kind
 
@@ -34,9 +34,18 @@ def repair(data: bytes, exceptions: Sequence[Exceptional], label: bytes, value: 
     series: Counter[Kind] = Counter()
     items: Counter[Kind] = Counter()
     examples: dict[Kind, str] = {}
-    for start, end, kind in exceptions:
+    field = _label_field(label, value)
+    for start, end, kind, content_start, place in exceptions:
         out.append(data[behind:start])
         behind = end
+        if place:
+            out += (
+                b"\x0a" + encode_varint(end - content_start + len(field)),
+                data[content_start:place],
+                field,
+                data[place:end],
+            )
+            continue
         content = _content(data, start, end)
         if kind is Kind.UNLABELLED or (kind is Kind.FOREIGN and overwrite):
             out.append(encode_series(set_label(content, label, value)))
@@ -51,7 +60,7 @@ def repair(data: bytes, exceptions: Sequence[Exceptional], label: bytes, value: 
 
 def set_label(content: bytes, label: bytes, value: bytes) -> bytes:
     """Return a TimeSeries' fields with one label set, at its place in the order of names; others of its name go."""
-    field = encode_bytes(LABEL, encode_bytes(0x0A, label) + encode_bytes(0x12, value))
+    field = _label_field(label, value)
     out, at, placed = [], 0, False
     for tag, _, start, end in fields(content):
         if tag == LABEL:
@@ -122,6 +131,10 @@ def show_series(content: bytes) -> str:
     name = "".join(value for label, value in labels if label == "__name__")
     inner = ", ".join(f'{label}="{value}"' for label, value in labels if label != "__name__")
     return f"{name}{{{inner}}}"[:500]
+
+
+def _label_field(label: bytes, value: bytes) -> bytes:
+    return encode_bytes(LABEL, encode_bytes(0x0A, label) + encode_bytes(0x12, value))
 
 
 def _content(data: bytes, start: int, end: int) -> bytes:

@@ -15,7 +15,7 @@ from pipeline.wire.remote_write import (
     encode_sample,
     encode_series,
 )
-from pipeline.wire.remote_write2 import SYMBOL, TIMESERIES, family_of, from_v1, to_v1
+from pipeline.wire.remote_write2 import SYMBOL, TIMESERIES, TooLargeError, family_of, from_v1, to_v1
 
 ONE = struct.pack("<d", 1.0)
 T = 1_790_000_000_000
@@ -126,6 +126,12 @@ def test_what_is_no_request_of_2_is_malformed(request_: bytes, reason: str) -> N
     with pytest.raises(MalformedError, match=reason) as raised:
         to_v1(request_)
     assert raised.value.position is not None
+
+
+def test_a_symbol_that_is_repeated_without_end_is_stopped_in_time() -> None:
+    bomb = v2(["", "n", "x" * 100_000], *[refs(*[1, 2] * 1000)] * 1000)
+    with pytest.raises(TooLargeError, match="more than 1000000 bytes"):
+        to_v1(bomb, max_bytes=1_000_000)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)

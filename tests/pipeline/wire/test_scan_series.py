@@ -52,6 +52,23 @@ def test_a_repaired_request_is_the_clusters_and_says_what_was_left_out() -> None
     assert scan(repaired.data, b"cluster", b"c1", known).exceptions == ()
 
 
+def test_the_label_is_put_in_at_the_place_that_the_scan_found() -> None:
+    known = Known(Memory(1 << 20))
+    names = ["", "b", "cluster_", "z"]
+    data = b"".join(encode_series(content(**({"__name__": "x"} | ({n: "1"} if n else {})))) for n in names)
+    data += encode_series(content(__name__="x", cluster="", d="1"))
+    for _ in range(2):
+        found = scan(data, b"cluster", b"c1", known)
+        assert len(found.exceptions) == 5
+        repaired = repair(data, found.exceptions, b"cluster", b"c1", overwrite=False).data
+        assert repaired == b"".join(
+            encode_series(
+                content(**dict(sorted({"__name__": "x", "cluster": "c1", **({n: "1"} if n else {})}.items())))
+            )
+            for n in [*names, "d"]
+        )
+
+
 def test_a_request_is_taken_apart_by_label_with_its_metadata_in_one_place() -> None:
     a, b, none = (encode_series(content(**labels)) for labels in ({"c": "a"}, {"c": "b"}, {"d": "1"}))
     metadata = encode_metadata(1, "a", "", "")
