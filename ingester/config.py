@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pipeline.config import Address, Bytes, ListenAddress, Seconds, Section
 from pipeline.log.config import LogConfig
 from pipeline.send.config import RemoteWriteConfig
+from pipeline.tracing import TracingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
@@ -76,6 +77,7 @@ class IngesterConfig(Section):
     log: LogConfig
     sinks: Annotated[tuple[SinkConfig, ...], Field(min_length=1)]
     admin: ListenAddress = Address(host="127.0.0.1", port=15694)
+    tracing: TracingConfig | None = None
     settle_interval: Seconds = 2.0
     """How often what is settled is written down for the next owner of a partition, and for `pronoia status`."""
     forget_after: Seconds = 7 * 86_400.0

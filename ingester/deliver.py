@@ -15,6 +15,7 @@ from pipeline.log.interface import Partition
 from pipeline.send.bisect import Piece
 from pipeline.send.deliver import Delivery
 from pipeline.telemetry import IngesterMetrics
+from pipeline.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Context:
     room: Callable[[Partition], None]
     """Called when a feed that was full has room again."""
     budget: Budget
+    tracing: Tracing
 
 
 class _StoppedError(Exception):
@@ -64,17 +66,24 @@ class Request:
             for index, entry in enumerate(self.entries)
             if entry.record is not None
         ]
-        try:
-            tally = await Delivery(self._send, self._refuse, backoff=self._backoff(), sleep=self._rest).run(pieces)
-        except _StoppedError:
-            return False
+        parents = [entry.traceparent for entry in self.entries if entry.traceparent]
+        with self.context.tracing.span("deliver", parents, **self._attributes(records=len(pieces))) as span:
+            delivery = Delivery(self._send, self._refuse, backoff=self._backoff(), sleep=self._rest)
+            try:
+                tally = await delivery.run(pieces)
+            except _StoppedError:
+                span.note(given_up=True)
+                return False
+            span.note(delivered=tally.delivered, already=tally.already, refused=tally.refused)
         self.entries[0].counts.already += tally.already
         return True
 
     async def _send(self, payload: bytes, items: int) -> Outcome:
         context, stream = self.context, self.stream
         name, started_s = context.config.name, context.clock()
-        outcome = await context.sink.send(payload, cluster=stream.cluster, tenant=stream.tenant)
+        with context.tracing.span("send", items=items, payload_bytes=len(payload)) as span:
+            outcome = await context.sink.send(payload, cluster=stream.cluster, tenant=stream.tenant)
+            span.note(outcome=type(outcome).__name__.lower())
         context.metrics.request_seconds.labels(name).observe(context.clock() - started_s)
         context.metrics.requests.labels(name, type(outcome).__name__.lower()).inc()
         self._note(outcome)
@@ -87,7 +96,7 @@ class Request:
             entry.record, piece.payload, piece.items, status=refusal.status, reason=refusal.reason
         )
         entry.counts.rejected += piece.items
-        logger.error("items refused by the store", extra=self._extra(items=piece.items, reason=refusal.reason))
+        logger.error("items refused by the store", extra=self._attributes(items=piece.items, reason=refusal.reason))
 
     def _backoff(self) -> Backoff:
         remote_write = self.context.config.remote_write
@@ -110,10 +119,10 @@ class Request:
         now = self.stream.trouble = outcome if isinstance(outcome, Retry) else None
         if now is not None and now.reason != (before.reason if before else None):
             level = logging.ERROR if now.alarm else logging.WARNING
-            logger.log(level, "store does not take it, trying again", extra=self._extra(reason=now.reason))
+            logger.log(level, "store does not take it, trying again", extra=self._attributes(reason=now.reason))
         elif before is not None and isinstance(outcome, Delivered):
-            logger.info("store takes it again", extra=self._extra())
+            logger.info("store takes it again", extra=self._attributes())
 
-    def _extra(self, **more: object) -> dict[str, object]:
+    def _attributes(self, **more: str | int) -> dict[str, str | int]:
         stream = self.stream
         return {"sink": self.context.config.name, "cluster": stream.cluster, "tenant": stream.tenant, **more}

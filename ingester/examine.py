@@ -76,6 +76,7 @@ class Examiner:
         else:
             entry.items, entry.raw_bytes = max(1, envelope.items), envelope.raw_bytes
             entry.earliest_ms, entry.latest_ms = envelope.earliest_ms, envelope.latest_ms
+            entry.traceparent = envelope.traceparent
         return entry
 
     def admit(self, entry: Entry) -> None:

@@ -21,6 +21,7 @@ from ingester.status import Standing, summarise
 from pipeline.errors import PermanentError, PipelineError
 from pipeline.log.interface import Log, Partition
 from pipeline.telemetry import IngesterMetrics
+from pipeline.tracing import open_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Ingester:
         self._clock = clock
         self._builders: dict[str, Build] = {"remote_write": remote_write_sink.build, **(builders or {})}
         self._sinks: dict[str, Sink] = {}
+        self._tracing = open_tracing(config.tracing, self.name)
         self._groups: dict[str, Group] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._partitions: dict[str, int] = {}
@@ -84,7 +86,16 @@ class Ingester:
         def context(group: Group) -> Context:
             budget = Budget(config.queue_max_bytes)
             return Context(
-                config, sink, letters, self._metrics, self._clock, group.commit, group.write, group.room, budget
+                config=config,
+                sink=sink,
+                dead_letters=letters,
+                metrics=self._metrics,
+                clock=self._clock,
+                commit=group.commit,
+                write=group.write,
+                room=group.room,
+                budget=budget,
+                tracing=self._tracing,
             )
 
         return Group(
@@ -114,6 +125,7 @@ class Ingester:
                 task.cancel()
             for sink in self._sinks.values():
                 await sink.close()
+            await self._tracing.close()
 
     def ready(self) -> str | None:
         """Return None when every group works, or what keeps one from it."""

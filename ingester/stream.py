@@ -40,6 +40,7 @@ class Entry:
     """Its items count towards the window."""
     sent: bool = False
     poison: str = ""
+    traceparent: str = ""
     done: bool = False
 
 
