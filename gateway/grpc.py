@@ -73,6 +73,7 @@ class GrpcFront:
                 await _abort(context, lanes.stopped)
         finally:
             reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
             lanes.close()
             core.metrics.streams.dec()
 

@@ -25,6 +25,8 @@ cdef enum:
     VALUE = 0x12
     SAMPLE_VALUE = 0x09
     SAMPLE_TIMESTAMP = 0x10
+    EXEMPLAR_VALUE = 0x11
+    EXEMPLAR_TIMESTAMP = 0x18
     HISTOGRAM_TIMESTAMP = 0x78
 
 cdef object _KINDS = (None, Kind.UNLABELLED, Kind.FOREIGN, Kind.REPEATED, Kind.NAMELESS)
@@ -238,7 +240,7 @@ cdef class _Walk:
                 self.field(position, end)
                 behind = self.behind
                 self.exemplars += 1
-                self.framing(self.at, behind, 0)
+                self.read_exemplar(self.at, behind)
             else:
                 raise MalformedError(f"prometheus.TimeSeries has no field with tag {tag}", position)
             position = behind
@@ -300,14 +302,14 @@ cdef class _Walk:
 
     cdef int64_t read_odd_sample(self, Py_ssize_t start, Py_ssize_t end) except? -1:
         cdef Py_ssize_t position = start
-        cdef Py_ssize_t behind
+        cdef Py_ssize_t behind, content
         cdef int64_t time_ms = 0
         cdef uint64_t tag, number
         while position < end:
             tag = self.varint(position)
             if tag >> 3 == 0:
                 raise MalformedError("field number 0", position)
-            behind = self.skip(tag, position, end, &number)
+            behind = self.skip(tag, position, end, &number, &content)
             if tag == SAMPLE_TIMESTAMP:
                 time_ms = <int64_t> number
             elif tag != SAMPLE_VALUE:
@@ -315,24 +317,43 @@ cdef class _Walk:
             position = behind
         return time_ms
 
+    cdef int read_exemplar(self, Py_ssize_t start, Py_ssize_t end) except -1:
+        cdef Py_ssize_t position = start
+        cdef Py_ssize_t content, behind
+        cdef uint64_t tag, number
+        cdef Span name, value
+        while position < end:
+            tag = self.varint(position)
+            if tag >> 3 == 0:
+                raise MalformedError("field number 0", position)
+            behind = self.skip(tag, position, end, &number, &content)
+            if tag == LABEL:
+                self.read_label(content, behind, &name, &value)
+            elif tag != EXEMPLAR_VALUE and tag != EXEMPLAR_TIMESTAMP:
+                raise MalformedError(f"prometheus.Exemplar has no field with tag {tag}", position)
+            position = behind
+        return 0
+
     cdef int64_t framing(self, Py_ssize_t start, Py_ssize_t end, uint64_t wanted) except? -1:
         """Walk the fields of a message to its exact end; return the last number of the field with the wanted tag."""
         cdef Py_ssize_t position = start
-        cdef Py_ssize_t behind
+        cdef Py_ssize_t behind, content
         cdef int64_t found = 0
         cdef uint64_t tag, number
         while position < end:
             tag = self.varint(position)
             if tag >> 3 == 0:
                 raise MalformedError("field number 0", position)
-            behind = self.skip(tag, position, end, &number)
+            behind = self.skip(tag, position, end, &number, &content)
             if tag == wanted:
                 found = <int64_t> number
             position = behind
         return found
 
-    cdef Py_ssize_t skip(self, uint64_t tag, Py_ssize_t position, Py_ssize_t end, uint64_t* number) except -1:
-        """Return the end of the field at `position`, whose content begins at `self.at`."""
+    cdef Py_ssize_t skip(
+        self, uint64_t tag, Py_ssize_t position, Py_ssize_t end, uint64_t* number, Py_ssize_t* start
+    ) except -1:
+        """Return the end of the field at `position`, whose tag ends at `self.at`; `start`: of its content."""
         cdef Py_ssize_t content = self.at
         cdef int kind = tag & 7
         cdef uint64_t length = 0
@@ -351,6 +372,7 @@ cdef class _Walk:
             raise MalformedError(f"wire type {kind}", position)
         if content > end or length > <uint64_t> (end - content):
             raise MalformedError("a field reaches beyond the end of its message", position)
+        start[0] = content
         return content + <Py_ssize_t> length
 
     cdef inline void note_time(self, int64_t time_ms) noexcept:

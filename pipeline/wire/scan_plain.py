@@ -1,8 +1,8 @@
 """The identity scan in plain Python. What was checked once is not parsed again: label sets repeat between scrapes.
 
 `Known` remembers encoded label fields (all of a series', from its first byte) that were found to be one cluster's, or
-to lack its label only. A series that begins with such bytes, and goes on behind them with exactly one sample, is thereby
-proven: the remembered bytes end where a field ends, so a parser reads on at the sample.
+to lack its label only. A series that begins with such bytes, and goes on behind them with exactly one sample, is
+thereby proven: the remembered bytes end where a field ends, so a parser reads on at the sample.
 """
 
 from typing import Final
@@ -16,6 +16,7 @@ from pipeline.wire.scan_found import Exceptional, Found, Kind
 _METRIC_NAME: Final = b"__name__"
 _NAME, _VALUE = 0x0A, 0x12
 _SAMPLE_VALUE, _SAMPLE_TIMESTAMP, _HISTOGRAM_TIMESTAMP = 0x09, 0x10, 0x78
+_EXEMPLAR_VALUE, _EXEMPLAR_TIMESTAMP = 0x11, 0x18
 _OVERHEAD_BYTES: Final = 33 + 64
 """Of a bytes object and its place in a dictionary."""
 OWN: Final = -1
@@ -207,7 +208,7 @@ class _Walk:
                 self._note_time(_histogram_time(data, at, behind))
             else:
                 self._exemplars += 1
-                _check_framing(data, at, behind)
+                _check_exemplar(data, at, behind)
             position = behind
         kind = _judge(labels, self._label, self._value)
         if kind is not Kind.UNLABELLED or any(name == self._label for name, _ in labels):
@@ -278,6 +279,14 @@ def _histogram_time(data: bytes, start: int, end: int) -> int:
         if tag == _HISTOGRAM_TIMESTAMP:
             time_ms = signed(number)
     return time_ms
+
+
+def _check_exemplar(data: bytes, start: int, end: int) -> None:
+    for tag, _, at, behind in fields(data, start, end):
+        if tag == LABEL:
+            _read_label(data, at, behind)
+        elif tag not in (_EXEMPLAR_VALUE, _EXEMPLAR_TIMESTAMP):
+            raise MalformedError(f"prometheus.Exemplar has no field with tag {tag}", at)
 
 
 def _check_framing(data: bytes, start: int, end: int) -> None:

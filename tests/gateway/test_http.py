@@ -3,6 +3,7 @@ import base64
 import struct
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from pipeline.errors import TransientError
@@ -11,7 +12,7 @@ from pipeline.wire.envelope import METRICS_ENCODING, Origin, Signal, crc32c, fro
 from pipeline.wire.protobuf import encode_bytes, encode_varint
 from pipeline.wire.remote_write import decode, encode_labels, encode_metadata, encode_sample, encode_series
 from pipeline.wire.remote_write2 import from_v1
-from tests.gateway.running import TIME_MS, WRITE, own, running, series, until
+from tests.gateway.running import TIME_MS, WRITE, Running, own, running, series, until
 
 V2 = {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request", "Content-Encoding": "snappy"}
 
@@ -216,8 +217,8 @@ async def test_when_too_much_waits_for_the_log_a_write_is_told_to_come_again(tmp
         assert (await run.write(own(2)))[0] == 204
 
 
-async def _in_flight(run: object) -> bool:
-    return run.metric("pronoia_gateway_in_flight_bytes") > 0  # type: ignore[attr-defined, no-any-return]
+async def _in_flight(run: Running) -> bool:
+    return run.metric("pronoia_gateway_in_flight_bytes") > 0
 
 
 async def test_a_clusters_rate_is_held_and_others_are_not_slowed(tmp_path: Path) -> None:
@@ -253,6 +254,37 @@ async def test_a_log_that_has_no_place_costs_no_sequence(tmp_path: Path) -> None
         assert (await run.write(own(2)))[0] == 503
         assert (await run.write(own(2)))[0] == 204
         assert [envelope.sequence for envelope in await run.envelopes()] == [0]
+
+
+async def test_a_sender_that_went_away_unanswered_is_recognised_when_it_comes_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        run.log.open.clear()
+        with pytest.raises(TimeoutError):
+            await run.post("/api/v1/write", snappy.compress(own(1)), WRITE, timeout=aiohttp.ClientTimeout(total=0.2))
+        run.log.open.set()
+
+        async def settled() -> bool:
+            return len(await run.records()) == 1 and not await _in_flight(run)
+
+        await until(settled, "the first try is in the log")
+        assert (await run.write(own(1)))[0] == 204
+        first, again = await run.envelopes()
+        assert first.digest == again.digest
+        assert first.epoch != again.epoch
+
+
+async def test_draining_answers_what_was_begun_and_refuses_what_comes(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        run.log.open.clear()
+        begun = asyncio.create_task(run.write(own(1)))
+        await until(lambda: _in_flight(run), "the write is taken")
+        draining = asyncio.create_task(run.gateway.drain())
+        await asyncio.sleep(0)
+        run.log.open.set()
+        assert (await begun)[0] == 204
+        await draining
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await run.write(own(2))
 
 
 async def test_the_same_bytes_have_the_same_digest_for_one_cluster_only(tmp_path: Path) -> None:

@@ -170,6 +170,9 @@ def test_a_sample_is_counted_however_it_is_written(scan: Callable[[bytes], Found
         encode_series(GOOD + encode_bytes(0x0A, b"\x0a\x01a\x12\x09b")),
         encode_series(GOOD + label(b"a", b"\xff\xfe")),
         encode_series(GOOD + label(b"\xc3", b"x")),
+        encode_series(GOOD + encode_bytes(0x1A, encode_bytes(0x0A, b"\x0a\x01a\x12\x01\xff"))),
+        encode_series(GOOD + encode_bytes(0x1A, encode_bytes(0x0A, b"\x18\x01"))),
+        encode_series(GOOD + encode_bytes(0x1A, b"\x20\x01")),
         encode_series(GOOD) + b"\x1a\x02\x0a",
     ],
 )
@@ -249,7 +252,12 @@ samples = st.tuples(st.binary(min_size=8, max_size=8), st.integers(-(2**63), 2**
     lambda pair: encode_sample(*pair)
 )
 noise = st.binary(max_size=6)
-series_fields = st.lists(st.one_of(labels, labels, samples, st.just(SAMPLE), noise), max_size=6).map(b"".join)
+exemplars = st.lists(st.one_of(labels, noise, st.just(b"\x11" + VALUE)), max_size=2).map(
+    lambda parts: encode_bytes(0x1A, b"".join(parts))
+)
+series_fields = st.lists(st.one_of(labels, labels, samples, st.just(SAMPLE), exemplars, noise), max_size=6).map(
+    b"".join
+)
 usual = st.just(GOOD + SAMPLE)
 top_fields = st.one_of(
     usual.map(encode_series),
