@@ -40,6 +40,8 @@ class Context:
     commit: Callable[[Partition, int], Awaitable[None]]
     write: Callable[[Partition, Progress], Awaitable[None]]
     """Writes progress down, durably."""
+    hurry: Callable[[], None]
+    """Called when the progress should be written down at once: something was rejected."""
     room: Callable[[Partition], None]
     """Called when a feed that was full has room again."""
     budget: Budget

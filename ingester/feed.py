@@ -37,8 +37,6 @@ class Feed:
         """Why this partition cannot go on, where it cannot."""
         self.dirty = False
         """The progress has changed since it was last written down."""
-        self.urgent = asyncio.Event()
-        """The progress should be written down at once: something was rejected."""
         self.queued_bytes = 0
         self._context = context
         self._progress = progress
@@ -320,7 +318,7 @@ class Feed:
     def _tell(self, cluster: str, counts: Counts) -> None:
         metrics = self._context.metrics
         if counts.rejected:
-            self.urgent.set()
+            self._context.hurry()
         for counter, items in (
             (metrics.received, counts.received),
             (metrics.delivered, counts.delivered),

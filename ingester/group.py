@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from ingester.commits import Commits
 from ingester.config import SinkConfig
 from ingester.deliver import Context
 from ingester.feed import Feed
@@ -77,6 +78,7 @@ class Group:
         self._paused: set[Partition] = set()
         self._stop = asyncio.Event()
         self._urgent = asyncio.Event()
+        self._commits = Commits(self._commit)
 
     # The group's own task.
 
@@ -142,12 +144,19 @@ class Group:
             self._paused.discard(at)
             self._consumer.resume(at)
 
+    def hurry(self) -> None:
+        """Write progress down at once."""
+        self._urgent.set()
+
     async def commit(self, at: Partition, offset: int) -> None:
         """Commit for a feed; raises TransientError."""
+        await self._commits.add(at, offset)
+
+    async def _commit(self, offsets: Mapping[Partition, int]) -> None:
         if self._consumer is None:
             raise TransientError("not a member of the group now")
         started_s = self._clock()
-        await self._consumer.commit({at: offset})
+        await self._consumer.commit(offsets)
         self._metrics.commit_seconds.labels(self.config.name).observe(self._clock() - started_s)
 
     # Told by the log.
@@ -165,7 +174,6 @@ class Group:
             progress, offset = await self._begin(at, kept.get(at), committed.get(at))
             self._consumer.seek(at, progress.offset)
             feed = Feed(at, self._context, progress, offset)
-            feed.urgent = self._urgent
             assert self._tasks is not None
             task = self._tasks.create_task(feed.run(), name=f"feed {self.group} {at.topic}/{at.number}")
             self.running[at] = Running(feed, task)

@@ -93,6 +93,7 @@ class Ingester:
                 clock=self._clock,
                 commit=group.commit,
                 write=group.write,
+                hurry=group.hurry,
                 room=group.room,
                 budget=budget,
                 tracing=self._tracing,
