@@ -44,7 +44,8 @@ class PlainTable:
         self._lines: list[bytes] = []
         self.key_bytes = array("I")
         self.slots = array("i")
-        self.stems: StemStore = Stems()
+        self._plain = Stems()
+        self.stems: StemStore = self._plain
         self.line_of_stem = array("i")
         self.live = bytearray()
         self.timed: dict[int, Timed] = {}
@@ -93,7 +94,7 @@ class PlainTable:
         """Read a page whose lines show the same series as before; return False where it turns out to show others."""
         reader = Lines(self.format)
         tail = TAIL[self.format]
-        old, slots, key_bytes, stems = self._lines, self.slots, self.key_bytes, self.stems
+        old, slots, key_bytes, stems = self._lines, self.slots, self.key_bytes, self._plain.stems
         for start in range(0, len(lines), SLICE_LINES):
             end = start + SLICE_LINES
             changed: Iterator[int] = iter(range(start, min(end, len(lines))))
@@ -102,13 +103,19 @@ class PlainTable:
             for count, i in enumerate(changed):
                 if count % SLICE_CHANGES == SLICE_CHANGES - 1:
                     yield
-                line, size, slot = lines[i], key_bytes[i], slots[i]
-                if slot >= 0 and line[:size] == old[i][:size] and (found := tail(line, size)) is not None:
-                    number = float(found[1])
-                    if not math.isinf(number):
-                        stems.set_value(slot, pack_double(number))
-                        continue
-                if not self.change(reader, i, old[i][:size], line, reading):
+                line, size, slot, before = lines[i], key_bytes[i], slots[i], old[i]
+                if slot >= 0 and line[:size] == before[:size]:
+                    text = line[size:]
+                    # Most values are digits and perhaps a point, which is quicker to tell without a regex.
+                    if text.strip(b"0123456789.") == b" " or tail(text) is not None:
+                        try:
+                            number = float(text)
+                        except ValueError:
+                            number = math.inf
+                        if -math.inf < number < math.inf:
+                            stems[slot] = stems[slot][:-8] + pack_double(number)
+                            continue
+                if not self.change(reader, i, before[:size], line, reading):
                     return False
             yield
         return True

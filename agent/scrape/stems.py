@@ -40,44 +40,44 @@ class StemStore(Protocol):
 
 
 class Stems:
-    """See `StemStore`."""
+    """See `StemStore`; `stems` may be changed in place, but for their lengths."""
 
     def __init__(self) -> None:
-        self._stems: list[bytes] = []
+        self.stems: list[bytes] = []
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._stems)
+        return len(self.stems)
 
     def append(self, head: bytes, value: bytes) -> None:
         """Add a series."""
         stem = stem_of(head, value)
-        self._stems.append(stem)
+        self.stems.append(stem)
         self._bytes += len(stem)
 
     def drop(self, number: int) -> None:
         """Take a series out."""
-        self._bytes -= len(self._stems[number])
-        self._stems[number] = self._stems[-1]
-        self._stems.pop()
+        self._bytes -= len(self.stems[number])
+        self.stems[number] = self.stems[-1]
+        self.stems.pop()
 
     def set_value(self, number: int, value: bytes) -> None:
         """Give a series its new value."""
-        self._stems[number] = self._stems[number][:-8] + value
+        self.stems[number] = self.stems[number][:-8] + value
 
     def head(self, number: int) -> bytes:
         """Return a series' encoded labels."""
-        return head_of(self._stems[number])
+        return head_of(self.stems[number])
 
     def requests(self, at_ms: int, max_samples: int, max_bytes: int) -> Iterator[tuple[bytes, int, int]]:
         """Encode all samples."""
-        if not self._stems:
+        if not self.stems:
             return
         suffix = suffix_of(at_ms)
-        mean_bytes = self._bytes // len(self._stems) + SUFFIX_BYTES
+        mean_bytes = self._bytes // len(self.stems) + SUFFIX_BYTES
         size = max(1, min(max_samples, max_bytes // mean_bytes))
-        for start in range(0, len(self._stems), size):
-            stems = self._stems[start : start + size]
+        for start in range(0, len(self.stems), size):
+            stems = self.stems[start : start + size]
             raw = suffix.join([*stems, b""])
             yield snappy.compress(raw), len(stems), len(raw)
 
