@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 from pipeline.wire import remote_write as v1
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.protobuf import VARINT, decode_varint, encode_bytes, encode_varint, fields
+from pipeline.wire.protobuf import LENGTH, VARINT, decode_varint, encode_bytes, encode_varint, fields
 
 SYMBOL: Final = 0x22
 TIMESERIES: Final = 0x2A
@@ -43,8 +43,8 @@ _SUFFIXES: Final = {
     _GAUGE_HISTOGRAM: (b"_bucket", b"_gcount", b"_gsum"),
     _SUMMARY: (b"_count", b"_sum"),
 }
-_START_TIMESTAMP: Final = 3
-_HISTOGRAM_START_TIMESTAMP: Final = 17
+_START_TIMESTAMP: Final = encode_varint(3 << 3 | VARINT)
+_HISTOGRAM_START_TIMESTAMP: Final = encode_varint(17 << 3 | VARINT)
 
 
 class TooLargeError(MalformedError):
@@ -230,12 +230,13 @@ class _Writer:
         samples: list[bytes] = []
         histograms: list[bytes] = []
         exemplars: list[bytes] = []
-        for tag, _, at, behind in fields(data, start, end):
+        known = self._refs
+        for tag, at, behind in _delimited(data, start, end):
             if tag == v1.LABEL:
-                ref, label_name = self._label(data[at:behind])
+                content = data[at:behind]
+                ref, metric = known.get(content) or self._label(content)
                 refs.append(ref)
-                if label_name == b"__name__":
-                    name = _value_of(data[at:behind])
+                name = metric or name
             elif tag == v1.SAMPLE:
                 samples.append(encode_bytes(SAMPLE, data[at:behind]))
             elif tag == v1.HISTOGRAM:
@@ -248,12 +249,13 @@ class _Writer:
         return series
 
     def _label(self, content: bytes) -> tuple[bytes, bytes]:
-        """Return a label's two references, packed, and its name; each label is read once a request."""
-        known = self._refs.get(content)
-        if known is None:
-            name, value = _name_of(content), _value_of(content)
-            known = self._refs[content] = (self._ref(name) + self._ref(value), name)
-        return known
+        """Return a label's two references, packed, and the metric name that it is; read once a request."""
+        found = self._refs.get(content)
+        if found is None:
+            name, value = _label_of(content)
+            metric = value if name == b"__name__" else b""
+            found = self._refs[content] = (self._ref(name) + self._ref(value), metric)
+        return found
 
     def _exemplar(self, start: int, end: int) -> bytes:
         refs, rest = [], []
@@ -265,6 +267,8 @@ class _Writer:
         return b"".join([encode_bytes(LABEL_REFS, b"".join(refs)) if refs else b"", *rest])
 
     def _metadata(self, name: bytes) -> bytes:
+        if not self.families:
+            return b""
         for family, kinds in _families_of(name):
             found = self.families.get(family)
             if found is not None and (kinds is None or found[0] in kinds):
@@ -296,28 +300,62 @@ def _families_of(name: bytes) -> Iterator[tuple[bytes, tuple[int, ...] | None]]:
 
 
 def _unpack(data: bytes, start: int, end: int) -> list[int]:
-    out = []
-    while start < end:
-        number, start = decode_varint(data, start)
-        out.append(number)
-    if start != end:
-        raise MalformedError("a packed field reaches beyond its end", start)
+    out, number, shift = [], 0, 0
+    for byte in data[start:end]:
+        if byte > 127:
+            number |= (byte & 127) << shift
+            shift += 7
+        else:
+            out.append(number | byte << shift)
+            number = shift = 0
+    if shift:
+        raise MalformedError("the message ends inside a varint", end)
     return out
 
 
-def _without(data: bytes, start: int, end: int, number: int) -> bytes:
+def _without(data: bytes, start: int, end: int, tag_bytes: bytes) -> bytes:
     """Return a message's fields but for one varint field."""
+    if tag_bytes not in data[start:end]:
+        return data[start:end]
+    wanted, _ = decode_varint(tag_bytes, 0)
     out, at = [], start
     for tag, _, _, behind in fields(data, start, end):
-        if tag != number << 3 | VARINT:
+        if tag != wanted:
             out.append(data[at:behind])
         at = behind
     return b"".join(out)
 
 
-def _name_of(content: bytes) -> bytes:
-    return next((content[at:end] for tag, _, at, end in fields(content) if tag == 0x0A), b"")
+def _delimited(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Walk a message whose fields are all length-delimited, with short tags: (tag, content start, content end)."""
+    while start < end:
+        tag = data[start]
+        try:
+            length, at = data[start + 1], start + 2
+        except IndexError:
+            raise MalformedError("the message ends inside a varint", start + 1) from None
+        if length > 127:
+            length, at = decode_varint(data, start + 1)
+        if tag & 7 != LENGTH or tag > 127:
+            raise MalformedError(f"a field with tag {tag}", start)
+        behind = at + length
+        if behind > end:
+            raise MalformedError("a field reaches beyond the end of its message", start)
+        yield tag, at, behind
+        start = behind
 
 
-def _value_of(content: bytes) -> bytes:
-    return next((content[at:end] for tag, _, at, end in fields(content) if tag == 0x12), b"")
+def _label_of(content: bytes) -> tuple[bytes, bytes]:
+    """Return a label's name and value."""
+    if len(content) > 3 and content[0] == 0x0A and (middle := content[1] + 2) < min(len(content) - 1, 130):
+        # As nearly every encoder writes it: the name, then the value, both short.
+        size = content[middle + 1]
+        if content[middle] == 0x12 and size < 128 and middle + 2 + size == len(content):
+            return content[2:middle], content[middle + 2 :]
+    name = value = b""
+    for tag, _, at, end in fields(content):
+        if tag == 0x0A:
+            name = content[at:end]
+        elif tag == 0x12:
+            value = content[at:end]
+    return name, value
