@@ -125,6 +125,9 @@ class Group:
             logger.error(
                 "the log has dropped records that were not read", extra={"group": self.group, "reason": str(error)}
             )
+            running = self.running.get(error.at)
+            if running is not None and error.start < running.feed.next_offset:
+                raise TransientError(f"{error}: the topic was made anew") from error
             # The lanes' sequences show what is missing.
             consumer.seek(error.at, error.start)
             return
@@ -183,8 +186,10 @@ class Group:
     async def _begin(self, at: Partition, kept: Progress | None, committed: int | None) -> tuple[Progress, int]:
         """Return what is settled and from which offset on records are to be delivered."""
         start, end = await self._log.bounds(at)
-        if committed is None:
-            offset = await self._first_offset(at, start, end)
+        if committed is not None and committed > end:
+            logger.error("the topic was made anew", extra={"partition": at, "committed": committed, "end": end})
+        if committed is None or committed > end:
+            offset = start if committed is not None else await self._first_offset(at, start, end)
             # Nobody sends anything before this is committed: from here on nothing is in doubt.
             progress = Progress(offset, Settled(from_zero=offset == 0), window=self.config.window)
             await self.commit(at, offset)

@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +165,19 @@ class Store:
             if self.hold is not None:
                 self.hold.set()
             await runner.cleanup()
+
+
+class Nobody:
+    """A member of the group that does nothing with its partitions."""
+
+    def __init__(self) -> None:
+        self.owns = asyncio.Event()
+
+    async def assigned(self, partitions: Collection[Partition]) -> None:
+        self.owns.set()
+
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        pass
 
 
 async def until(condition: Callable[[], bool], deadline_s: float = 20.0) -> None:

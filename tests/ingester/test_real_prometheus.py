@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from pipeline.log.interface import Log, Partition
 from tests.ingester.parts import (
     METRICS,
     Lane,
+    Nobody,
     Sample,
     append,
     config_of,
@@ -129,19 +129,6 @@ async def test_what_is_in_doubt_counts_as_delivered_once(tmp_path: Path, window:
             assert await letters(log) == []
         there = await stored(prometheus)
     assert len(there) == 400
-
-
-class Nobody:
-    """A member of the group that does nothing with its partitions."""
-
-    def __init__(self) -> None:
-        self.owns = asyncio.Event()
-
-    async def assigned(self, partitions: Collection[Partition]) -> None:
-        self.owns.set()
-
-    async def revoked(self, partitions: Collection[Partition]) -> None:
-        pass
 
 
 async def crashed(config: IngesterConfig, log: Log) -> None:

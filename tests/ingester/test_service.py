@@ -17,6 +17,7 @@ from tests.ingester.parts import (
     METRICS,
     Answer,
     Lane,
+    Nobody,
     Sample,
     Store,
     append,
@@ -370,3 +371,21 @@ async def test_a_sink_that_is_not_there_in_this_process_is_refused_by_name(tmp_p
         with pytest.raises(PermanentError, match="sink mine"):
             async with ingesting(config, log):
                 pass
+
+
+async def test_a_topic_that_was_made_anew_is_delivered_from_its_beginning(tmp_path: Path) -> None:
+    old, new = Lane(), Lane(epoch=9)
+    async with Store().running() as store:
+        config = config_of(tmp_path, store.url)
+        async with opened_log(config) as log:
+            await append(log, METRICS, *(new.round(n) for n in range(3)))
+            await append(log, OTHER, *(old.round(n) for n in range(5)))
+            nobody = Nobody()
+            consumer = await log.subscribe("pronoia.store", ["pronoia.metrics"], nobody)
+            await nobody.owns.wait()
+            await consumer.commit({METRICS: 100, OTHER: 5})
+            await consumer.close()
+            async with ingesting(config, log) as ingester:
+                await until(lambda: len(store.taken) == 30)
+                await ledger(ingester, delivered=30, missing=0)
+            assert await committed(log) == 3
