@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from agent.scrape.body import Body
-from agent.scrape.plain import PlainTable, split
+from agent.scrape.plain import PlainTable, page_length, split
 from agent.scrape.restructure import COMMENT, Restructuring, cut_end
 from agent.scrape.table import Reading, Steps, Table, TableOptions
 from pipeline.wire.exposition import Format, Lines
@@ -48,7 +48,7 @@ class FastTable(PlainTable):
         """The first byte of each line; the last entry is what a further line would have."""
 
     def _read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
-        length = _length(body, page_format)
+        length = page_length(body, page_format)
         if length is not None and page_format is self.format:
             starts = array("I", bytes(4 * len(self._starts)))
             steady = yield from self._scan(body.buffer, length, starts, reading)
@@ -57,7 +57,9 @@ class FastTable(PlainTable):
                 return
             reading.restart()
         lines: list[bytes] = []
-        yield from split(body, lines)
+        for some in split(body.buffer, body.size):
+            lines += some
+            yield
         yield from Restructuring(self, lines, page_format, reading).run(cut_end(lines, page_format))
         self._keep(body, array("I", accumulate((len(line) + 1 for line in lines), initial=0)))
         yield
@@ -103,15 +105,3 @@ class FastTable(PlainTable):
         for number, slot in enumerate(self.slots):
             if slot == COMMENT and (line := self._page[self._starts[number] : self._starts[number + 1] - 1]):
                 yield bytes(line)
-
-
-def _length(body: Body, page_format: Format) -> int | None:
-    """Return how long a page is without what ends it, -1 for one without a line; None where its end is missing."""
-    page = body.buffer
-    length = body.size - page.endswith(b"\n", 0, body.size)
-    if page_format is Format.TEXT:
-        return length
-    if not page.endswith(b"# EOF", 0, length):
-        return None
-    length -= len(b"# EOF") + 1
-    return length if length < 0 or page[length] == 0x0A else None

@@ -29,7 +29,6 @@ from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedErr
 from pipeline.wire.remote_write import Labels, pack_double
 
 SLICE_BYTES = 2 << 20
-SLICE_LINES = 25_000
 SLICE_CHANGES = 5_000
 SLICE_ENDS = 5_000
 
@@ -68,17 +67,18 @@ class PlainTable:
         self._finish(reading)
 
     def _read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
-        lines: list[bytes] = []
-        yield from split(body, lines)
         self._spare = body.buffer
-        problem = cut_end(lines, page_format)
-        if problem is None and page_format is self.format and len(lines) == len(self._lines):
-            steady = yield from self._read_steady(lines, reading)
+        length = page_length(body, page_format)
+        if length is not None and page_format is self.format:
+            steady = yield from self._read_steady(body.buffer, length, reading)
             if steady:
-                self._lines = lines
                 return
             reading.restart()
-        yield from Restructuring(self, lines, page_format, reading).run(problem)
+        lines: list[bytes] = []
+        for some in split(body.buffer, body.size):
+            lines += some
+            yield
+        yield from Restructuring(self, lines, page_format, reading).run(cut_end(lines, page_format))
         self._lines = lines
 
     def _finish(self, reading: Reading) -> None:
@@ -90,20 +90,28 @@ class PlainTable:
         if 0 in self.live:
             self.live = bytearray(b"\1") * len(self.stems)
 
-    def _read_steady(self, lines: list[bytes], reading: Reading) -> Generator[None, None, bool]:
-        """Read a page whose lines show the same series as before; return False where it turns out to show others."""
-        reader = Lines(self.format)
-        tail = TAIL[self.format]
-        old, slots, key_bytes, stems = self._lines, self.slots, self.key_bytes, self._plain.stems
-        for start in range(0, len(lines), SLICE_LINES):
-            end = start + SLICE_LINES
-            changed: Iterator[int] = iter(range(start, min(end, len(lines))))
+    def _read_steady(self, page: bytes | bytearray, length: int, reading: Reading) -> Generator[None, None, bool]:
+        """Read a page whose lines show the same series as before; return False where it turns out to show others.
+
+        Lines take their predecessors' places as soon as their values are taken, those read in full at the end: should
+        the page turn out to show other series, these are read once more, exemplars and all.
+        """
+        reader, tail = Lines(self.format), TAIL[self.format]
+        old, stems = self._lines, self._plain.stems
+        slots, key_bytes = self.slots, self.key_bytes
+        read_in_full: list[tuple[int, bytes]] = []
+        start = 0
+        for lines in split(page, length):
+            end = start + len(lines)
+            if end > len(old):
+                return False
+            changed: Iterator[int] = iter(range(start, end))
             if not self.unsure:
-                changed = compress(changed, map(ne, old[start:end], lines[start:end]))
-            for count, i in enumerate(changed):
-                if count % SLICE_CHANGES == SLICE_CHANGES - 1:
+                changed = compress(changed, map(ne, old[start:end], lines))
+            for count, i in enumerate(changed, 1):
+                if count % SLICE_CHANGES == 0:
                     yield
-                line, size, slot, before = lines[i], key_bytes[i], slots[i], old[i]
+                line, size, slot, before = lines[i - start], key_bytes[i], slots[i], old[i]
                 if slot >= 0 and line[:size] == before[:size]:
                     text = line[size:]
                     # Most values are digits and perhaps a point, which is quicker to tell without a regex.
@@ -114,10 +122,17 @@ class PlainTable:
                             number = math.inf
                         if -math.inf < number < math.inf:
                             stems[slot] = stems[slot][:-8] + pack_double(number)
+                            old[i] = line
                             continue
                 if not self.change(reader, i, before[:size], line, reading):
                     return False
+                read_in_full.append((i, line))
+            start = end
             yield
+        if start < len(old):
+            return False
+        for i, line in read_in_full:
+            old[i] = line
         return True
 
     def change(self, reader: Lines, i: int, key: bytes, line: bytes, reading: Reading) -> bool:
@@ -253,11 +268,23 @@ class PlainTable:
             del self._by_head[hash(head)]
 
 
-def split(page: Body, lines: list[bytes]) -> Steps:
-    """Split a page into its lines, a few megabytes at a time."""
-    start, view = 0, memoryview(page.buffer)
-    while (end := page.buffer.find(b"\n", start + SLICE_BYTES, page.size)) >= 0:
-        lines += bytes(view[start:end]).split(b"\n")
+def split(page: bytes | bytearray, length: int) -> Iterator[list[bytes]]:
+    """Split the first `length` bytes of a page into lines, some megabytes at a time; -1 stands for no line at all."""
+    start, view = 0, memoryview(page)
+    while (end := page.find(b"\n", start + SLICE_BYTES, length)) >= 0:
+        yield bytes(view[start:end]).split(b"\n")
         start = end + 1
-        yield
-    lines += bytes(view[start : page.size]).split(b"\n")
+    if length >= 0:
+        yield bytes(view[start:length]).split(b"\n")
+
+
+def page_length(body: Body, page_format: Format) -> int | None:
+    """Return how long a page is without what ends it, -1 for one without a line; None where its end is missing."""
+    page = body.buffer
+    length = body.size - page.endswith(b"\n", 0, body.size)
+    if page_format is Format.TEXT:
+        return length
+    if not page.endswith(b"# EOF", 0, length):
+        return None
+    length -= len(b"# EOF") + 1
+    return length if length < 0 or page[length] == 0x0A else None

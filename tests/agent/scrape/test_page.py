@@ -308,6 +308,13 @@ def test_exemplars_travel_behind_the_samples_and_only_once(accelerated: bool) ->
     assert exemplars(parts) == [("b", (("trace_id", "y"),), 2.0, T0 + 2)]
 
 
+def test_an_exemplar_is_sent_although_a_series_behind_it_is_new(accelerated: bool) -> None:
+    page = new_page(accelerated)
+    scrape(page, b"a 1\nb 1\nc 1\n# EOF\n", T0, OPENMETRICS)
+    _, parts = scrape(page, b'a 2 # {id="x"} 1\nb 1\nd 1\n# EOF\n', T0 + 1, OPENMETRICS)
+    assert exemplars(parts) == [("a", (("id", "x"),), 1.0, T0 + 1)]
+
+
 def test_exemplars_that_no_store_takes_are_counted(accelerated: bool) -> None:
     page = new_page(accelerated)
     _, parts = scrape(page, b'a 1 # {x="' + b"y" * 128 + b'"} 1\n# EOF\n', T0, OPENMETRICS)
