@@ -10,17 +10,10 @@ import click
 from pydantic import BaseModel
 
 from agent.config import AgentConfig, build, secret_files
-from pipeline.config import ConfigError, Document, Key, Mistake, parse, read_text, validate
+from pipeline.config import Address, ConfigError, Document, Key, parse, read_text, validate
 from pronoia.agent_file import kind_of
 
 _MODELS = {"gateway": ("gateway.config", "GatewayConfig"), "ingester": ("ingester.config", "IngesterConfig")}
-
-_LOG = {"sqlite": {"path": "log"}}
-_UP_DEFAULTS: dict[str, dict[str, Any]] = {
-    "gateway": {"log": _LOG},
-    "ingester": {"log": _LOG, "sinks": [{"name": "store", "store": {}}]},
-}
-"""What `up` fills in where its file leaves it out."""
 
 
 @click.command("check-config")
@@ -50,29 +43,21 @@ def check(path: Path, *, strict: bool) -> tuple[str, list[str]]:
         return _check_agent(parse(text, file, text_scalars=True), (), strict)
     if kind != "up":
         return _check_section(document, kind, None, ()), []
-    return _check_up(path, document, parse(text, file, text_scalars=True), strict)
+    return _check_up(path, document, strict)
 
 
-def _check_up(path: Path, document: Document, as_text: Document, strict: bool) -> tuple[str, list[str]]:
-    """Check the three sections, each optional, and what spans them; the agent's keeps its scalars as text."""
-    said, warnings, mistakes = list[str](), list[str](), list[Mistake]()
-    for name, value in document.value.items():
-        try:
-            if name == "agent":
-                part, warned = _check_agent(as_text, ("agent",), strict)
-                warnings += warned
-            elif name in _MODELS:
-                filled = {**_UP_DEFAULTS[name], **value} if isinstance(value, dict) else value or _UP_DEFAULTS[name]
-                part = _check_section(document, name, filled, (name,))
-            else:
-                raise ConfigError([document.mistake((name,), "unknown key")])
-            said.append(part)
-        except ConfigError as error:
-            mistakes += error.mistakes
-    if mistakes:
-        raise ConfigError(mistakes)
-    importlib.import_module("pronoia.up").plan(path, Path("data"), {})
-    return ", ".join(said), warnings
+def _check_up(path: Path, document: Document, strict: bool) -> tuple[str, list[str]]:
+    """Check the sections, each optional, and what spans them, just as `up` does when it starts."""
+    try:
+        plan = importlib.import_module("pronoia.plan")
+    except ModuleNotFoundError as error:
+        reason = f"cannot be checked: this installation has not all that up needs ({error.name} is missing)"
+        raise ConfigError([document.mistake((), reason)]) from error
+    chosen = plan.make_plan(path, Path("data"), Address(host="127.0.0.1", port=9100), strict=strict)
+    for name in _MODELS:
+        _check_files(document, getattr(chosen, name), (name,))
+    said = f"one process: {_parts(chosen.agent)}, {_number(chosen.ingester.sinks, 'sink')}"
+    return said, list(chosen.warnings)
 
 
 def _check_agent(document: Document, at: Key, strict: bool) -> tuple[str, list[str]]:
@@ -98,6 +83,15 @@ def _check_section(document: Document, kind: str, value: Any, at: Key) -> str:
         reason = f"cannot be checked: this installation has no {kind} ({error.name} is missing)"
         raise ConfigError([document.mistake(at, reason)]) from error
     config = validate(document, model, value, at)
+    _check_files(document, config, at)
+    sinks = getattr(config, "sinks", None)
+    return f"a{'n' if kind == 'ingester' else ''} {kind}'s configuration" + (
+        f": {_number(sinks, 'sink')}" if sinks else ""
+    )
+
+
+def _check_files(document: Document, config: BaseModel, at: Key) -> None:
+    """Raise ConfigError where a token, password or certificate that the section names is not there."""
     mistakes = []
     for key, path in secret_files(config):
         try:
@@ -107,10 +101,6 @@ def _check_section(document: Document, kind: str, value: Any, at: Key) -> str:
             mistakes.append(document.mistake((*at, *key), f"cannot be read: {path}: {error.strerror}"))
     if mistakes:
         raise ConfigError(mistakes)
-    sinks = getattr(config, "sinks", None)
-    return f"a{'n' if kind == 'ingester' else ''} {kind}'s configuration" + (
-        f": {_number(sinks, 'sink')}" if sinks else ""
-    )
 
 
 def _number(things: Sized, name: str) -> str:

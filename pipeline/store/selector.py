@@ -59,9 +59,11 @@ class Matcher:
         return lambda found: pattern.fullmatch(found) is None
 
 
-_BARE = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)")
-_LABEL = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*|\"(?:[^\"\\]|\\.)*\")\s*")
-_OPERATOR = re.compile(r"(=~|!~|!=|=)\s*")
+# What PromQL takes for white space; Python's own idea of it holds more.
+_BLANKS = " \t\n\r"
+_BARE = re.compile(r"[ \t\n\r]*([a-zA-Z_:][a-zA-Z0-9_:]*)")
+_LABEL = re.compile(r"[ \t\n\r]*([a-zA-Z_][a-zA-Z0-9_]*|\"(?:[^\"\\]|\\.)*\")[ \t\n\r]*")
+_OPERATOR = re.compile(r"(=~|!~|!=|=)[ \t\n\r]*")
 _STRING = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"|'((?:[^'\\\n]|\\.)*)'|`([^`]*)`")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))")
 _SINGLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"', "'": "'"}
@@ -144,7 +146,7 @@ def _unescape(text: str) -> str:
 
 
 def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position].isspace():
+    while position < len(text) and text[position] in _BLANKS:
         position += 1
     return position
 
@@ -153,6 +155,6 @@ def _leftover(text: str, position: int) -> str:
     rest = text[position:]
     if rest.startswith("["):
         return f"a range ({rest[:20]}) needs a PromQL function, and those are not supported here"
-    if rest.split(maxsplit=1)[0].lower() in {"offset", "@"} or rest.startswith("@"):
+    if rest.lower().startswith(("offset", "@")):
         return "offset and @ are not supported here"
     return f"only a plain selector is supported here: {rest[:40]!r} is more of PromQL"

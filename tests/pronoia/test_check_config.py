@@ -63,8 +63,7 @@ def test_the_sections_of_up_are_checked_together(tmp_path: Path) -> None:
     code, out, _ = run(tmp_path, good)
     assert (code, out) == (
         0,
-        "f.yml: usable as an agent's configuration: 1 scrape job, 1 remote write receiver,"
-        " a gateway's configuration, an ingester's configuration: 1 sink\n",
+        "f.yml: usable as one process: 1 scrape job, 1 remote write receiver, a gateway, 1 sink\n",
     )
     assert run(tmp_path, "agent: {scrape_configs: []}\ningester:\n")[0] == 0
     two_logs = "gateway: {log: {sqlite: {path: a}}}\ningester: {log: {sqlite: {path: b}}}\n"

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.store.selector import Matcher, Operator, SelectorError, UnsupportedError, parse, show_series
@@ -42,6 +42,7 @@ def test_a_mistake_is_named(text: str, reason: str) -> None:
 text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
+@example({}, "\x85A")
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True), text, max_size=4), text)
 def test_a_series_that_is_shown_is_a_selector_of_it(labels: dict[str, str], name: str) -> None:
     shown = show_series(tuple(sorted({"__name__": name, **labels}.items())))
