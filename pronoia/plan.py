@@ -62,9 +62,9 @@ class _Planning:
         console = self._section("console", ConsoleConfig, {})
         if gateway is not None and ingester is not None and ingester.log != gateway.log:
             self._mistake(("ingester", "log"), "is not gateway.log: in one process there is one log")
-        agent = None if gateway is None else self._collect(lambda: self._agent(gateway, node, strict))
+        agent = self._collect(lambda: self._agent(gateway, node, strict))
         if self.mistakes:
-            raise ConfigError(self.mistakes)
+            raise ConfigError(sorted(self.mistakes, key=lambda mistake: mistake.line))
         assert agent is not None
         assert gateway is not None
         assert ingester is not None
@@ -79,9 +79,7 @@ class _Planning:
             if name not in SECTIONS:
                 self._mistake((name,), "unknown key")
             elif value is not None and not isinstance(value, dict):
-                self._mistake((name,), "must hold keys and values")
-        if self.mistakes:
-            raise ConfigError(self.mistakes)
+                raise ConfigError([self.document.mistake((name,), "must hold keys and values")])
 
     def _given(self, name: str) -> Mapping[str, Any]:
         return self.document.value.get(name) or {}
@@ -89,7 +87,9 @@ class _Planning:
     def _section(self, name: str, model: type[ModelT], defaults: dict[str, Any]) -> ModelT | None:
         return self._collect(lambda: validate(self.document, model, {**defaults, **self._given(name)}, (name,)))
 
-    def _agent(self, gateway: GatewayConfig, node: Address, strict: bool) -> tuple[AgentConfig, tuple[str, ...]]:
+    def _agent(self, gateway: GatewayConfig | None, node: Address, strict: bool) -> tuple[AgentConfig, tuple[str, ...]]:
+        # A gateway that is wrong is told already: the agent is checked beside the one that an empty section means.
+        gateway = gateway or GatewayConfig.model_validate({"log": {"sqlite": {"path": str(self.data / "log")}}})
         given = self._given("agent")
         if given and self.file is not None:
             source = read(self.file, text_scalars=True)
