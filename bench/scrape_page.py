@@ -11,7 +11,7 @@ Notes, from the profile of 100,000 series (two shared cores, Python 3.11):
   every number cost 0.25 more, and was left to numbers that are not digits and a point.
 - accelerated, 2 %: 0.04-0.06 s/M: one comparison of the page with the last one; compressing again (0.16) has gone,
   since blocks stay compressed. 100 %: 0.17-0.2, nearly all of it reading numbers.
-- first sight: 24 s/M plain (35 before labels were encoded with the names' bytes kept, 8 of them in encode_labels), and as
+- first sight: 24 s/M plain (35 before the encoded names of labels were kept, 8 of them in encode_labels), and as
   much accelerated: parsing and labelling a new series is Python in both.
 - the whole agent (bench.agents) spends most of the accelerated 0.44 s/M elsewhere: receiving the body about 0.1, disk
   buffer and sending 0.2. Filling a buffer that is used again halved what receiving cost: fresh memory is page faults.

@@ -1,5 +1,7 @@
 """The page cache with its compiled part: pages stay whole, and are compared where they stand."""
 
+import contextlib
+import sys
 from array import array
 from collections.abc import Callable, Generator, Iterator
 from itertools import accumulate
@@ -15,10 +17,11 @@ from pipeline.wire.remote_write import Labels
 if TYPE_CHECKING:
     PackedStems: Any
 else:
-    try:
-        from agent.scrape._page import PackedStems
-    except ImportError:  # no compiler where this was installed
-        PackedStems = None
+    PackedStems = None
+    # It writes doubles as the machine holds them, and remote write wants them little-endian.
+    if sys.byteorder == "little":
+        with contextlib.suppress(ImportError):  # no compiler where this was installed
+            from agent.scrape._page import PackedStems
 
 SLICE_LINES = 20_000
 BLOCK_SERIES = 512
