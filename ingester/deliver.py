@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ingester.config import SinkConfig
 from ingester.dead_letters import DeadLetters
@@ -15,7 +16,7 @@ from pipeline.log.interface import Partition
 from pipeline.send.bisect import Piece
 from pipeline.send.deliver import Delivery
 from pipeline.telemetry import IngesterMetrics
-from pipeline.tracing import Tracing
+from pipeline.tracing import NO_SPAN, Span, Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +69,8 @@ class Request:
             for index, entry in enumerate(self.entries)
             if entry.record is not None
         ]
-        parents = [entry.traceparent for entry in self.entries if entry.traceparent]
-        with self.context.tracing.span("deliver", parents, **self._attributes(records=len(pieces))) as span:
-            delivery = Delivery(self._send, self._refuse, backoff=self._backoff(), sleep=self._rest)
+        with self._span(pieces) as span:
+            delivery = Delivery(partial(self._send, span), self._refuse, backoff=self._backoff(), sleep=self._rest)
             try:
                 tally = await delivery.run(pieces)
             except _StoppedError:
@@ -80,10 +80,18 @@ class Request:
         self.entries[0].counts.already += tally.already
         return True
 
-    async def _send(self, payload: bytes, items: int) -> Outcome:
+    def _span(self, pieces: list[Piece]) -> Span:
+        tracing = self.context.tracing
+        if not tracing.on:
+            return NO_SPAN
+        parents = [entry.traceparent for entry in self.entries if entry.traceparent]
+        items = sum(piece.items for piece in pieces)
+        return tracing.span("deliver", parents, **self._attributes(records=len(pieces), items=items))
+
+    async def _send(self, above: Span, payload: bytes, items: int) -> Outcome:
         context, stream = self.context, self.stream
         name, started_s = context.config.name, context.clock()
-        with context.tracing.span("send", items=items, payload_bytes=len(payload)) as span:
+        with above.child("send", items=items, payload_bytes=len(payload)) as span:
             outcome = await context.sink.send(payload, cluster=stream.cluster, tenant=stream.tenant)
             span.note(outcome=type(outcome).__name__.lower())
         context.metrics.request_seconds.labels(name).observe(context.clock() - started_s)

@@ -21,7 +21,7 @@ from ingester.status import Standing, summarise
 from pipeline.errors import PermanentError, PipelineError
 from pipeline.log.interface import Log, Partition
 from pipeline.telemetry import IngesterMetrics
-from pipeline.tracing import open_tracing
+from pipeline.tracing import OFF, Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ Build = Callable[[SinkConfig], Sink]
 class Ingester:
     """A `pipeline.service.Component`. The log is started by the caller before `start`, and closed after `drain`.
 
-    `builders` builds sinks of kinds that need more than their configuration: `store` needs the embedded store.
+    So is `tracing`. `builders` builds sinks of kinds that need more than their configuration: `store` needs the
+    embedded store.
     """
 
     name = "ingester"
@@ -44,6 +45,7 @@ class Ingester:
         metrics: IngesterMetrics,
         *,
         builders: Mapping[str, Build] | None = None,
+        tracing: Tracing = OFF,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
@@ -52,7 +54,7 @@ class Ingester:
         self._clock = clock
         self._builders: dict[str, Build] = {"remote_write": remote_write_sink.build, **(builders or {})}
         self._sinks: dict[str, Sink] = {}
-        self._tracing = open_tracing(config.tracing, self.name)
+        self._tracing = tracing
         self._groups: dict[str, Group] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._partitions: dict[str, int] = {}
@@ -126,7 +128,6 @@ class Ingester:
                 task.cancel()
             for sink in self._sinks.values():
                 await sink.close()
-            await self._tracing.close()
 
     def ready(self) -> str | None:
         """Return None when every group works, or what keeps one from it."""

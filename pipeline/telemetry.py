@@ -316,3 +316,15 @@ class ConsoleMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter("pronoia_console_requests_total", "Requests answered.", ["status"], registry=registry)
+
+
+class TracingMetrics:
+    """What tracing the pipeline's own work tells."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.spans = Counter(
+            "pronoia_tracing_spans_total",
+            "Spans that were ended: exported, failed (the collector did not take them), or dropped (the queue was full).",
+            ["component", "outcome"],
+            registry=registry,
+        )

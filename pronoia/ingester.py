@@ -10,8 +10,10 @@ from ingester.service import Ingester
 from pipeline import config as configuration
 from pipeline.log.config import open_log
 from pipeline.service import Admin, Component, Opened, serve
-from pipeline.telemetry import IngesterMetrics, LogMetrics
+from pipeline.telemetry import IngesterMetrics, LogMetrics, TracingMetrics
+from pipeline.tracing import open_tracing
 from pronoia.component import component_options, log_within, run_component
+from pronoia.version import VERSION
 
 
 @click.command()
@@ -26,8 +28,9 @@ async def serve_ingester(file: Path, data: Path) -> None:
     config, registry = configuration.load(file, IngesterConfig), CollectorRegistry()
     config = config.model_copy(update={"log": log_within(data, config.log)})
     log = open_log(config.log, LogMetrics(registry))
-    part = Ingester(config, log, IngesterMetrics(registry))
-    parts: list[Component] = [Opened("log", log), part]
+    tracing = open_tracing(config.tracing, "ingester", VERSION, TracingMetrics(registry))
+    part = Ingester(config, log, IngesterMetrics(registry), tracing=tracing)
+    parts: list[Component] = [Opened("tracing", tracing), Opened("log", log), part]
     admin = Admin(config.admin, registry, parts)
     part.add_routes(admin.app)
     await serve([admin, *parts])

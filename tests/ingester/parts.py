@@ -18,6 +18,7 @@ from ingester.service import Ingester
 from pipeline.log.config import open_log
 from pipeline.log.interface import Log, Partition
 from pipeline.telemetry import IngesterMetrics, LogMetrics
+from pipeline.tracing import OFF, Tracing
 from pipeline.wire import snappy
 from pipeline.wire.envelope import METRICS_ENCODING, Envelope, Origin, Signal, to_headers
 from pipeline.wire.remote_write import Series, decode, encode_labels, encode_sample, encode_series
@@ -250,8 +251,8 @@ async def opened_log(config: IngesterConfig) -> AsyncIterator[Log]:
 
 
 @asynccontextmanager
-async def ingesting(config: IngesterConfig, log: Log) -> AsyncIterator[Ingester]:
-    ingester = Ingester(config, log, IngesterMetrics(CollectorRegistry()))
+async def ingesting(config: IngesterConfig, log: Log, tracing: Tracing = OFF) -> AsyncIterator[Ingester]:
+    ingester = Ingester(config, log, IngesterMetrics(CollectorRegistry()), tracing=tracing)
     await ingester.start()
     try:
         yield ingester
