@@ -41,8 +41,8 @@ def decompress(block: bytes) -> bytes:
 def decompress_into(block: bytes, buffer: bytearray) -> memoryview:
     """Decompress a raw block into a buffer that is kept for that, at least as large as `decompressed_bytes` says.
 
-    Memory that is asked for and given back with every block costs as much as decompressing does. Returns the part of the
-    buffer that is filled; raises MalformedError.
+    Memory that is asked for and given back with every block costs as much as decompressing does. Returns the part of
+    the buffer that is filled; raises MalformedError.
     """
     size = decompressed_bytes(block)
     try:
