@@ -1,6 +1,6 @@
 """The agent's disk buffer: every batch is on disk before it is sent, and leaves when every destination has it.
 
-It is the embedded log, with a lane as partition, so a record's offset is the batch's sequence (DESIGN decision 2). At
+It is the embedded log, with a lane as partition, so a record's offset is the batch's sequence (ARCHITECTURE 2). At
 its bound, in bytes or age, only *scraped* batches go, oldest first, and a gap record travels in their place; batches
 that may already be on their way are never touched, since nobody could say whether they are lost.
 """

@@ -70,6 +70,7 @@ class Agent:
             external_labels=self.config.global_config.external_labels,
             cluster_label=self.config.cluster_label,
             max_samples=self._part_samples(),
+            canonical_bounds=self.config.canonical_bounds,
             user_agent=self.user_agent,
         )
         self._open.push_async_callback(self._stop_scraping)

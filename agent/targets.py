@@ -212,7 +212,7 @@ class Targets:
 
     async def _rebuild(self, name: str) -> None:
         groups = [group for place, found in self._groups.items() if place.job == name for group in found]
-        # Thousands of targets take longer than the loop may be held (DESIGN decision 11).
+        # Thousands of targets take longer than the loop may be held (ARCHITECTURE 11).
         large = sum(len(group.targets) for group in groups) > 200
         job, before = self._jobs[name], self.by_job[name]
         now = await asyncio.to_thread(job.targets, groups) if large else job.targets(groups)

@@ -1,7 +1,7 @@
 """How far a sink is in a partition: in a compacted topic, for the partition's next owner and for status.
 
 Key: `group/topic/partition`. Payload: zlib(JSON). Never ahead of the committed offset: the next owner reads forward
-from here to there, so that nothing has to be written at every commit (DESIGN decision 5).
+from here to there, so that nothing has to be written at every commit (ARCHITECTURE 5).
 """
 
 import json

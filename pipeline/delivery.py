@@ -32,7 +32,7 @@ class Rejected:
     """The receiver read the data and refuses some or all of it for good, in its own words.
 
     `duplicate` is true when the words say that the samples are already stored, or older than what is stored: for
-    records that were in doubt after a crash this means delivered (DESIGN decision 5).
+    records that were in doubt after a crash this means delivered (ARCHITECTURE 5).
     """
 
     reason: str

@@ -12,8 +12,10 @@ from pipeline import config as configuration
 from pipeline.errors import PermanentError
 from pipeline.log.config import open_log
 from pipeline.service import Admin, Component, Opened, serve
-from pipeline.telemetry import LogMetrics
+from pipeline.telemetry import LogMetrics, TracingMetrics
+from pipeline.tracing import open_tracing
 from pronoia.component import component_options, log_within, run_component
+from pronoia.version import VERSION
 
 
 @click.command()
@@ -32,8 +34,9 @@ async def serve_gateway(file: Path, data: Path) -> None:
 
     config, registry = load(), CollectorRegistry()
     log = open_log(config.log, LogMetrics(registry))
-    part = Gateway(config, log, registry, load=load, watch=[file])
-    parts: list[Component] = [Opened("log", log), part]
+    tracing = open_tracing(config.tracing, "gateway", VERSION, TracingMetrics(registry))
+    part = Gateway(config, log, registry, tracing=tracing, load=load, watch=[file])
+    parts: list[Component] = [Opened("tracing", tracing), Opened("log", log), part]
     admin = Admin(config.listen.admin, registry, parts)
 
     async def reload(_: web.Request) -> web.Response:

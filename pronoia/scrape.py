@@ -44,14 +44,21 @@ _NO_JOB = ScrapeConfig(job_name="none").inherit(GlobalConfig())
 @click.option("--job", help="Scrape as this job does: its labels, relabelling, limits, and how it connects.")
 @click.option("--format", "form", type=click.Choice(["auto", *CONTENT_TYPES]), default="auto", show_default=True)
 @click.option("--reports", is_flag=True, help="Also what the scrape tells of itself: up, scrape_duration_seconds, …")
+@click.option(
+    "--canonical-bounds", is_flag=True, help="Write le and quantile as Prometheus 3 does, whatever --config says."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, instead of text.")
-def scrape(page: str, file: Path | None, job: str | None, form: str, reports: bool, as_json: bool) -> None:
+def scrape(
+    page: str, file: Path | None, job: str | None, form: str, reports: bool, canonical_bounds: bool, as_json: bool
+) -> None:
     """Scrape a page once (- is standard input) and show each sample that would be sent.
 
     A page that cannot be used exits with 1, and says which line is wrong and why.
     """
     try:
         config = load_agent(file, os.environ).config if file is not None else AgentConfig()
+        if canonical_bounds:
+            config = config.model_copy(update={"canonical_bounds": True})
         scraped = asyncio.run(scrape_once(page, _choose_job(config, job, file), config, form))
     except ConfigError as error:
         raise click.ClickException(f"the configuration cannot be used:\n{error}") from error
@@ -76,7 +83,7 @@ async def scrape_once(page: str, job: ScrapeConfig | None, config: AgentConfig, 
         target = Target(_NO_JOB, (), (), page, 60.0, 10.0) if job is None else await _target(page, job, session)
         body, said = _read_input(target.config) if page == "-" else await _fetch(target, page, session)
     labelling = _labelling(target, config)
-    kept = Page(labelling, page_options(target), MetadataBook())
+    kept = Page(labelling, page_options(target, canonical_bounds=config.canonical_bounds), MetadataBook())
     taken = await in_slices(kept.take(body, CONTENT_TYPES.get(form, said), int(time.time() * 1000)))
     if taken.error:
         raise ScrapeError(taken.error)

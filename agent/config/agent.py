@@ -86,6 +86,8 @@ class AgentConfig(NullableSection):
     cluster: str = ""
     """The value of the label that names the cluster; loading puts it among the external labels."""
     cluster_label: str = "cluster"
+    canonical_bounds: bool = False
+    """Write the labels `le` and `quantile` as Prometheus 3 does ("1" becomes "1.0"), not as the page has them."""
     gateway: GatewayClientConfig | None = None
     buffer: BufferConfig = BufferConfig()
     lanes: Annotated[int, Field(ge=1, le=1024)] = 8

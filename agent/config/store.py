@@ -1,6 +1,6 @@
 """The sections of Prometheus' file that belong to a store: read, so that a broken file is refused, and then left alone.
 
-An agent evaluates no rules and keeps no series: it names these keys in one warning (DESIGN decision 9).
+An agent evaluates no rules and keeps no series: it names these keys in one warning (ARCHITECTURE 9).
 """
 
 import re

@@ -1,7 +1,7 @@
 """What may be sent next, lane by lane, and what an acknowledgement means: decisions without any I/O.
 
 A lane is sent strictly in sequence, and only a bounded window beyond its lowest unacknowledged batch. What is inside
-that window is in doubt when a connection breaks, so the buffer never evicts it (DESIGN decision 7).
+that window is in doubt when a connection breaks, so the buffer never evicts it (ARCHITECTURE 7).
 """
 
 from collections import deque

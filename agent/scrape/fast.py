@@ -74,7 +74,10 @@ class FastTable(PlainTable):
         self, page: bytes | bytearray, length: int, starts: "array[int]", reading: Reading
     ) -> Generator[None, None, bool]:
         """Read a page whose lines show the same series as before; return False where it turns out to show others."""
-        reader, openmetrics = Lines(self.format), self.format is Format.OPENMETRICS
+        reader, openmetrics = (
+            Lines(self.format, canonical_bounds=self.options.canonical_bounds),
+            self.format is Format.OPENMETRICS,
+        )
         line, lines = 0, len(self.slots)
         while line < lines:
             stopped = self._packed.scan(

@@ -96,7 +96,7 @@ class PlainTable:
         Lines take their predecessors' places as soon as their values are taken, those read in full at the end: should
         the page turn out to show other series, these are read once more, exemplars and all.
         """
-        reader, tail = Lines(self.format), TAIL[self.format]
+        reader, tail = Lines(self.format, canonical_bounds=self.options.canonical_bounds), TAIL[self.format]
         old, stems = self._lines, self._plain.stems
         slots, key_bytes = self.slots, self.key_bytes
         read_in_full: list[tuple[int, bytes]] = []

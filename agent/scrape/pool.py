@@ -45,6 +45,7 @@ class ScrapePool:
         external_labels: Mapping[str, str],
         cluster_label: str,
         max_samples: int = MAX_PART_SAMPLES,
+        canonical_bounds: bool = False,
         user_agent: str = "Pronoia",
         clock: Clock | None = None,
         accelerated: bool | None = None,
@@ -55,6 +56,7 @@ class ScrapePool:
         self._external = tuple(sorted(external_labels.items()))
         self._cluster_label = cluster_label
         self._max_samples = max_samples
+        self._canonical_bounds = canonical_bounds
         self._user_agent = user_agent
         self._clock = clock or SystemClock()
         self._accelerated = accelerated
@@ -143,7 +145,12 @@ class ScrapePool:
             limits=LabelLimits(config.label_limit, config.label_name_length_limit, config.label_value_length_limit),
             legacy_names=config.legacy_names,
         )
-        return Page(labelling, page_options(target, self._max_samples), self._book, self._accelerated)
+        return Page(
+            labelling,
+            page_options(target, self._max_samples, canonical_bounds=self._canonical_bounds),
+            self._book,
+            self._accelerated,
+        )
 
     def _access_of(self, config: ScrapeConfig) -> HttpAccess:
         known = self._access.get(config.job_name)
@@ -158,11 +165,13 @@ class ScrapePool:
         return self._session
 
 
-def page_options(target: Target, max_samples: int = MAX_PART_SAMPLES) -> PageOptions:
+def page_options(target: Target, max_samples: int = MAX_PART_SAMPLES, *, canonical_bounds: bool = False) -> PageOptions:
     """Return how a target's pages are read and sent."""
     config = target.config
     return PageOptions(
-        table=TableOptions(config.honor_timestamps, config.track_timestamps_staleness, config.sample_limit),
+        table=TableOptions(
+            config.honor_timestamps, config.track_timestamps_staleness, config.sample_limit, canonical_bounds
+        ),
         fallback=fallback_format(config),
         extra_reports=config.extra_scrape_metrics,
         timeout_s=target.timeout_s,

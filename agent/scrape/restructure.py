@@ -74,7 +74,7 @@ class Restructuring:
         self._old = table.old_lines()
         self._format = page_format
         self._reading = reading
-        self._reader = Lines(page_format)
+        self._reader = Lines(page_format, canonical_bounds=table.options.canonical_bounds)
         # What was good in the other format need not be good in this one.
         self._unsure = table.unsure or page_format is not table.format
         self._tail = TAIL[page_format]

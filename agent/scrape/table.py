@@ -91,6 +91,8 @@ class TableOptions:
     honor_timestamps: bool = True
     track_timestamps_staleness: bool = False
     sample_limit: int = 0
+    canonical_bounds: bool = False
+    """Write `le` and `quantile` as Prometheus 3 does; otherwise as the page has them."""
 
 
 class PageError(ScrapeError):

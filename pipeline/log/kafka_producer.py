@@ -1,6 +1,6 @@
 """Appending to Kafka: one idempotent producer at a time, with the promises of `pipeline.log.interface.Log.append`.
 
-Two things the client does not do by itself (DESIGN decision 2): concurrent `send()` calls to one partition can overtake
+Two things the client does not do by itself (ARCHITECTURE 2): concurrent `send()` calls to one partition can overtake
 each other where a batch is full, so each is placed under the partition's lock; and a batch that finally failed leaves a
 gap in the producer's sequence that never heals, so everything pending fails and the next append starts a new producer.
 """

@@ -13,7 +13,7 @@ from pipeline.log.interface import LogFullError
 from pipeline.wire.envelope import Headers
 
 FORMAT: Final = 1
-# 64 KiB pages halve the cost of storing payloads of some 300 KB (DESIGN decision 3).
+# 64 KiB pages halve the cost of storing payloads of some 300 KB (ARCHITECTURE 3).
 PAGE_BYTES: Final = 65_536
 WAL_BYTES: Final = 64 * 2**20
 OFFSET_BITS: Final = 40

@@ -1,6 +1,6 @@
 """Splitting metrics payloads, to find what a store refuses: by record, then by series, then by sample.
 
-Payloads are snappy(prometheus.WriteRequest) and are decoded only here, after a store refused them (DESIGN decision 5).
+Payloads are snappy(prometheus.WriteRequest) and are decoded only here, after a store refused them (ARCHITECTURE 5).
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What one receiver is to get of a batch: `write_relabel_configs`, and no exemplars or metadata where it wants none.
 
-A batch travels as the bytes it was encoded to (DESIGN decision 1); only for a receiver that asks for less, or for other
+A batch travels as the bytes it was encoded to (ARCHITECTURE 1); only for a receiver that asks for less, or for other
 labels, it is taken apart here. Source: Prometheus documentation, `<remote_write>`.
 """
 

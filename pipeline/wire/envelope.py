@@ -1,7 +1,8 @@
 """The envelope: what the pipeline knows of a batch, carried in record headers beside the untouched payload.
 
-Header values are decimal or plain text, so that any Kafka tool shows them. A reader ignores headers it does not know;
-a record whose format version it does not know pauses the partition with an alarm and is never skipped (DESIGN decision 2).
+Header values are decimal or plain text, so that any Kafka tool shows them. A reader ignores headers it does not know; a
+record whose format version it does not know pauses the partition with an alarm and is never skipped (ARCHITECTURE,
+decision 2).
 
 Batches of one lane are numbered without gaps from 0 in each epoch, and carry how many items the lane held before them.
 A reader that finds `sequence` 7 behind 4 therefore knows that two batches are missing, and how many items they held.
@@ -95,7 +96,7 @@ def to_headers(envelope: Envelope) -> Headers:
 
 
 def from_headers(headers: Iterable[tuple[str, bytes]]) -> Envelope:
-    """Decode record headers; raises UnknownVersionError, or MalformedError naming the header that is missing or wrong."""
+    """Decode record headers; raises UnknownVersionError, or MalformedError naming what is missing or wrong."""
     found = dict(headers)
     version = found.get(VERSION_HEADER)
     if version is None:
@@ -135,6 +136,6 @@ def lane_of(text: str, lanes: int) -> int:
 
 
 def partition_of(cluster: str, lane: int, partitions: int) -> int:
-    """Return the partition of a cluster's lane, whichever agent writes it (DESIGN decision 2)."""
+    """Return the partition of a cluster's lane, whichever agent writes it (ARCHITECTURE 2)."""
     # Lanes are consecutive numbers: adding them to the cluster's hash spreads a cluster evenly over the partitions.
     return (int(crc32c(cluster.encode())) + lane) % partitions

@@ -1,6 +1,7 @@
 """The parts of the protobuf wire format that hot paths need without building messages.
 
-Source: Protocol Buffers, "Encoding" (varints, tags, length-delimited records). A tag is `field number << 3 | wire type`.
+Source: Protocol Buffers, "Encoding" (varints, tags, length-delimited records). A tag is
+`field number << 3 | wire type`.
 """
 
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def encode_bytes(tag: int, content: bytes) -> bytes:
 
 
 def fields(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int, int]]:
-    """Walk the fields of a message: `(tag, value, content start, content end)`; raises MalformedError at its exact byte.
+    """Walk a message: `(tag, value, content start, content end)` of each field; raises MalformedError at its byte.
 
     For varints and fixed widths `value` is the unsigned integer, for length-delimited fields it is the length.
     The walk ends exactly at `end`: a field that reaches beyond it is malformed, groups are refused.

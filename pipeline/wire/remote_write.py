@@ -1,7 +1,7 @@
 """Prometheus remote write 1.0: `prometheus.WriteRequest` as bytes.
 
 Source: prometheus/prompb/remote.proto and types.proto; Remote-Write 1.0 specification. A request is a sequence of
-top-level fields, so requests joined as bytes are a request (DESIGN decision 1):
+top-level fields, so requests joined as bytes are a request (ARCHITECTURE 1):
 
     WriteRequest  1 timeseries, 3 metadata
     TimeSeries    1 labels (name 1, value 2), 2 samples (value 1 double, timestamp 2 varint, Unix milliseconds),

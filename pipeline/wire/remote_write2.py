@@ -1,7 +1,7 @@
 """Remote write 2.0 (`io.prometheus.write.v2.Request`) to 1.0 (`prometheus.WriteRequest`) and back, as bytes.
 
 Source: prometheus/prompb/io/prometheus/write/v2/types.proto; Remote-Write 2.0 specification. A 2.0 request has a table
-of symbols in front and cannot be joined with another as bytes, so the pipeline carries 1.0 (DESIGN decision 1):
+of symbols in front and cannot be joined with another as bytes, so the pipeline carries 1.0 (ARCHITECTURE 1):
 
     Request     4 symbols, 5 timeseries
     TimeSeries  1 labels_refs (packed: name, value, name, ...), 2 samples, 3 histograms, 4 exemplars, 5 metadata

@@ -3,7 +3,7 @@
 Source: google/snappy, format_description.txt. A block is a varint with the decompressed length, then elements
 (literals, and copies that reach back a number of bytes). Copies are relative and never reach before the block's own
 start, so the elements of several blocks, one behind the other, decompress to the blocks' contents joined: only the
-length in front has to be added up. This is what lets an ingester join records as bytes (DESIGN decision 1).
+length in front has to be added up. This is what lets an ingester join records as bytes (ARCHITECTURE 1).
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def decompressed_bytes(block: bytes) -> int:
 
 
 def decompress(block: bytes) -> bytes:
-    """Decompress a raw block; raises MalformedError. Check `decompressed_bytes` first where the sender is not trusted."""
+    """Decompress a raw block; raises MalformedError. Check `decompressed_bytes` first of what comes from outside."""
     decompressed_bytes(block)
     try:
         return bytes(cramjam.snappy.decompress_raw(block))

@@ -24,7 +24,7 @@ def test_a_scrape_shows_every_series_with_every_digit(golden: Path) -> None:
         if entry["kind"] == "series"
     }
     timed = {labels for labels, _, timestamp_ms in expected if timestamp_ms is not None}
-    result = CliRunner().invoke(main, ["scrape", "-", "--format", "text", "--json"], input=body)
+    result = CliRunner().invoke(main, ["scrape", "-", "--format", "text", "--canonical-bounds", "--json"], input=body)
     assert result.exit_code == 0
     shown = set()
     for sample in map(json.loads, result.stdout.splitlines()):

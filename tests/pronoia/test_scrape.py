@@ -79,7 +79,7 @@ def test_each_sample_of_a_page_is_a_line() -> None:
     assert shown(samples) == {
         "requests_total,200": "1027",
         "requests_total,500": "3",
-        "latency_bucket,1.0": "5",
+        "latency_bucket,1": "5",
         "latency_bucket,+Inf": "7",
         "latency_sum": "3.5e-07",
         "latency_count": "7",

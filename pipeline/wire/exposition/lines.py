@@ -52,10 +52,15 @@ _MAX_INT64 = 2**63 - 1
 
 @dataclass(slots=True)
 class Lines:
-    """Reads the lines of one page in order; `family` is the type that the last `# TYPE` gave."""
+    """Reads the lines of one page in order; `family` is the type that the last `# TYPE` gave.
+
+    With `canonical_bounds` the labels `le` and `quantile` are written as Prometheus 3 does ("1" becomes "1.0"), without
+    as the page has them, which is what Prometheus 2 stores.
+    """
 
     format: Format
     family: MetricType = field(default=MetricType.UNKNOWN)
+    canonical_bounds: bool = True
 
     def read(self, line: bytes) -> Entry | End:
         """Read one line, without its line feed; raises MalformedError.
@@ -67,6 +72,11 @@ class Lines:
             return self._read_openmetrics(line)
         return self._read_text(line)
 
+    @property
+    def _bounds_of(self) -> MetricType:
+        """The type that decides which labels are bounds."""
+        return self.family if self.canonical_bounds else MetricType.UNKNOWN
+
     def _read_text(self, line: bytes) -> Entry | End:
         bare = line.lstrip(b" \t")
         if not bare:
@@ -76,7 +86,7 @@ class Lines:
             return Comment() if meta is None else self._read_meta(line, meta, _TEXT_TYPES)
         if bare[0] == 0:
             return End()
-        labels, end = read_series(line, TEXT_GRAMMAR, self.family)
+        labels, end = read_series(line, TEXT_GRAMMAR, self._bounds_of)
         suffix = _TEXT_SUFFIX(line, end)
         if suffix is None:
             raise MalformedError(f"expected a value and perhaps a timestamp, got {show(line[end:])} in {show(line)}")
@@ -93,7 +103,7 @@ class Lines:
             if meta is None:
                 raise MalformedError(f"expected a valid start of a line, got {show(line)}")
             return self._read_meta(line, meta, _OM_TYPES)
-        labels, end = read_series(line, OPENMETRICS_GRAMMAR, self.family)
+        labels, end = read_series(line, OPENMETRICS_GRAMMAR, self._bounds_of)
         suffix = _OM_SUFFIX(line, end)
         if suffix is None:
             raise MalformedError(f"expected a value, got {show(line[end:])} in {show(line)}")

@@ -358,9 +358,11 @@ def test_a_label_value_may_hold_a_line_feed_in_text(accelerated: bool) -> None:
         }
 
 
-def test_bounds_are_written_as_openmetrics_does_where_the_type_says_so(accelerated: bool) -> None:
+def test_bounds_stay_as_they_are_or_are_written_as_openmetrics_does(accelerated: bool) -> None:
     body = b'# TYPE h histogram\nh_bucket{le="1"} 1\n# TYPE g gauge\ng{le="1"} 1\n'
-    assert set(ok(new_page(accelerated), body)) == {'h_bucket{le="1.0"}', 'g{le="1"}'}
+    assert set(ok(new_page(accelerated), body)) == {'h_bucket{le="1"}', 'g{le="1"}'}
+    canonical = PageOptions(table=TableOptions(canonical_bounds=True))
+    assert set(ok(new_page(accelerated, canonical), body)) == {'h_bucket{le="1.0"}', 'g{le="1"}'}
 
 
 @pytest.mark.parametrize("content_type", ["", "application/json", "application/openmetrics-text; version=2.0.0"])
