@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from pipeline.config import Address, Bytes, FilePath, ListenAddress, Seconds, Section
 from pipeline.log.config import LogConfig
+from pipeline.tracing import TracingConfig
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
@@ -114,6 +115,7 @@ class GatewayConfig(Section):
     """Without `clusters`: the cluster of series that carry no cluster label."""
     tls: ServerTlsConfig | None = None
     limits: Limits = Limits()
+    tracing: TracingConfig | None = None
     lanes: Annotated[int, Field(ge=1, le=65_536)] = 8
     cluster_label: LabelName = "cluster"
     on_foreign_label: Literal["refuse", "overwrite"] = "refuse"

@@ -12,6 +12,7 @@ from gateway.refusal import Refusal
 from gateway.senders import Sender, Senders
 from pipeline.errors import PipelineError, TransientError
 from pipeline.telemetry import GatewayMetrics
+from pipeline.tracing import OFF, Tracing
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.scan import ACCELERATED
@@ -35,6 +36,7 @@ class Core:
     in_flight: InFlight
     metrics: GatewayMetrics
     monotonic: Callable[[], float]
+    tracing: Tracing = OFF
     publisher: Publisher | None = None
     unready: str = "starting"
     draining: bool = False

@@ -21,7 +21,9 @@ from gateway.publish import Publisher
 from gateway.push import PushLanes
 from gateway.refusal import Refusal
 from gateway.senders import Sender
+from gateway.spans import TRACEPARENT, accept_span, note_accepted
 from pipeline.errors import PipelineError
+from pipeline.tracing import Span
 from pipeline.wire.push_pb2 import Ack, Batch
 
 PUSH: Final = ("pronoia.push.v1.Push", "Push")
@@ -118,25 +120,36 @@ class GrpcFront:
     async def _clymene(self, raw: bytes, context: Context) -> bytes:
         core = self._core
         sender, publisher = await self._admit(context)
+        parent = _text(dict(context.invocation_metadata() or ()).get(TRACEPARENT)) if core.tracing.on else None
+        with accept_span(core.tracing, parent, "clymene_grpc", len(raw)) as span:
+            await self._store(raw, sender, publisher, context, span)
+        core.metrics.requests.labels("clymene_grpc", "ok").inc()
+        return b""
+
+    async def _store(
+        self, raw: bytes, sender: Sender | None, publisher: Publisher, context: Context, span: Span
+    ) -> None:
+        """Append Clymene's data, or end the call."""
+        core = self._core
         if (refusal := core.throttled(sender) or core.reserve(len(raw))) is not None:
-            await self._refuse(context, refusal)
+            await self._refuse(context, refusal, span)
         try:
             judged = await core.judge(len(raw), lambda _: accept_raw(raw, sender, core.senders, core.rules))
             if isinstance(judged, Refusal):
-                await self._refuse(context, judged)
+                await self._refuse(context, judged, span)
+            note_accepted(span, judged)
             try:
-                await store(publisher, core, judged, len(raw))
+                await store(publisher, core, judged, len(raw), span)
             except PipelineError as error:
-                await self._refuse(context, log_refusal(error))
+                await self._refuse(context, log_refusal(error), span)
         finally:
             core.in_flight.release(len(raw))
         refused = "; ".join(show_refused(one.refused, one.sender.cluster) for one in judged if one.refused)
         if refused:
-            await self._refuse(context, Refusal(400, refused))
-        core.metrics.requests.labels("clymene_grpc", "ok").inc()
-        return b""
+            await self._refuse(context, Refusal(400, refused), span)
 
-    async def _refuse(self, context: Context, refusal: Refusal) -> NoReturn:
+    async def _refuse(self, context: Context, refusal: Refusal, span: Span) -> NoReturn:
+        span.end(refusal.reason)
         self._core.metrics.requests.labels("clymene_grpc", _status(refusal).name.lower()).inc()
         await _abort(context, refusal)
 

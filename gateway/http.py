@@ -19,7 +19,9 @@ from gateway.publish import ForeignBatch, Publisher
 from gateway.push import PushLanes
 from gateway.refusal import Refusal
 from gateway.senders import Sender
+from gateway.spans import TRACEPARENT, accept_span, note_accepted
 from pipeline.errors import PipelineError
+from pipeline.tracing import Span
 from pipeline.wire.push_pb2 import PushRequest, PushResponse
 
 _PROTOBUF: Final = "application/x-protobuf"
@@ -101,6 +103,14 @@ class HttpFront:
         return await self._store(asked, 1, 204)
 
     async def _store(self, asked: Asked, version: int, done: int) -> web.Response:
+        protocol, parent = self._routes[asked.request.rel_url.raw_path][0], asked.request.headers.get(TRACEPARENT)
+        with accept_span(self._core.tracing, parent, protocol, len(asked.body)) as span:
+            response = await self._stored(asked, version, done, span)
+            if response.status != done:
+                span.end(response.text or "")
+            return response
+
+    async def _stored(self, asked: Asked, version: int, done: int, span: Span) -> web.Response:
         core, body, sender = self._core, asked.body, asked.sender
         cost = raw_size(body) * (VERSION_2_FACTOR if version == 2 else 1)
         judged = await core.judge(
@@ -109,8 +119,9 @@ class HttpFront:
         )
         if isinstance(judged, Refusal):
             return _refuse(judged, _written((), version))
+        note_accepted(span, judged)
         try:
-            batches = await store(asked.publisher, core, judged, len(body))
+            batches = await store(asked.publisher, core, judged, len(body), span)
         except PipelineError as error:
             return _refuse(log_refusal(error))
         transport = asked.request.transport
@@ -137,15 +148,18 @@ class HttpFront:
         return web.Response(body=PushResponse(acks=acks).SerializeToString(), content_type=_PROTOBUF)
 
 
-async def store(publisher: Publisher, core: Core, judged: Iterable[Accepted], size_bytes: int) -> list[ForeignBatch]:
+async def store(
+    publisher: Publisher, core: Core, judged: Iterable[Accepted], size_bytes: int, span: Span
+) -> list[ForeignBatch]:
     """Append a foreign sender's data and wait until it is durable; raises PipelineError where the log fails."""
     batches = []
-    for accepted in judged:
-        accepted.sender.took(size_bytes, accepted.found.items)
-        batches.append(await publisher.foreign(accepted))
-    for accepted, batch in zip(judged, batches, strict=True):
-        await batch.durable()
-        publisher.count(accepted)
+    with span.child("append"):
+        for accepted in judged:
+            accepted.sender.took(size_bytes, accepted.found.items)
+            batches.append(await publisher.foreign(accepted, span.traceparent))
+        for accepted, batch in zip(judged, batches, strict=True):
+            await batch.durable()
+            publisher.count(accepted)
     return batches
 
 

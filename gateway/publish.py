@@ -73,7 +73,7 @@ class Publisher:
     clock: Callable[[], float]
     lanes: dict[tuple[str, int], ForeignLane] = field(default_factory=dict)
 
-    async def foreign(self, accepted: Accepted) -> "ForeignBatch":
+    async def foreign(self, accepted: Accepted, traceparent: str = "") -> "ForeignBatch":
         """Place a foreign sender's data; raises TransientError or PermanentError where the log does not take it."""
         sender = accepted.sender
         key = (sender.cluster, sender.lane)
@@ -89,6 +89,8 @@ class Publisher:
             try:
                 for part in accepted.parts:
                     envelope = self._foreign_envelope(accepted, part, lane, len(batch.placed))
+                    if traceparent:
+                        envelope = replace(envelope, traceparent=traceparent)
                     batch.placed.append(await self._append(envelope, part.payload))
             except BaseException:
                 # Cancelled or failed: whether something was placed is not known, or only the first parts were.

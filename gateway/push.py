@@ -7,14 +7,16 @@ agent sends from there again: what it had sent meanwhile is dropped, the agent h
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.accept import MAX_LANE, MAX_NUMBER, AcceptedBatch, accept_batch, show_refused
 from gateway.core import Core, log_refusal, raw_size
 from gateway.publish import Placed, Publisher
 from gateway.refusal import Refusal
 from gateway.senders import Sender
+from gateway.spans import batch_span, end_when_durable
 from pipeline.errors import PipelineError
+from pipeline.tracing import NO_SPAN, Span
 from pipeline.wire.push_pb2 import Ack, Batch
 
 
@@ -26,6 +28,7 @@ class Pending:
     placed: list[Placed] = field(default_factory=list)
     judged: AcceptedBatch | None = None
     reserved: int = 0
+    span: Span = NO_SPAN
 
     @property
     def done(self) -> bool:
@@ -62,42 +65,54 @@ class PushLanes:
 
     async def take(self, batch: Batch) -> None:
         """Judge and place one batch; what becomes of it is among the acknowledgements."""
-        core, payload, sender = self._core, batch.payload, self._sender
         headers = [(header.name, header.value) for header in batch.headers]
+        span = batch_span(self._core.tracing, headers, self._protocol, len(batch.payload))
+        if why_not := await self._take(headers, batch.payload, span):
+            span.end(why_not)
+
+    async def _take(self, headers: list[tuple[str, bytes]], payload: bytes, span: Span) -> str:
+        """Place a batch, or return why not; the span of one that was placed ends with its answer."""
+        core, sender = self._core, self._sender
         judged = await core.judge(
             raw_size(payload),
             lambda scratch: accept_batch(headers, payload, sender, core.senders, core.rules, scratch=scratch),
         )
         if isinstance(judged, Refusal):
             self._refuse(judged, _place_of(headers))
-            return
+            return judged.reason
         envelope = judged.envelope
         agent = (envelope.cluster, envelope.agent, envelope.epoch)
         self._agent = self._agent or agent
         if agent != self._agent:
             self.stopped = Refusal(400, "batches of two agents, clusters or epochs in one stream")
-            return
+            return self.stopped.reason
         ack = Ack(signal=envelope.signal, lane=envelope.lane, sequence=envelope.sequence)
         lane = self._lanes.setdefault(envelope.lane, Lane())
         if not self._may_follow(lane, ack):
-            return
+            return "a batch before it was not taken"
         refusal = core.throttled(sender) or core.reserve(len(payload))
         if refusal is not None:
             self._postpone(lane, ack, refusal)
-            return
-        pending = Pending(ack, judged=judged, reserved=len(payload))
+            return refusal.reason
+        span.note(cluster=envelope.cluster, items=envelope.items, lane=envelope.lane, sequence=envelope.sequence)
+        if span.traceparent and not envelope.traceparent:
+            judged = judged._replace(envelope=replace(envelope, traceparent=span.traceparent))
+        pending, append = Pending(ack, judged=judged, reserved=len(payload), span=span), span.child("append")
         try:
             pending.placed = await self._place(judged)
         except PipelineError as error:
             core.in_flight.release(pending.reserved)
             self._postpone(lane, ack, log_refusal(error))
-            return
+            append.end(str(error))
+            return str(error)
         except BaseException:
             core.in_flight.release(pending.reserved)
             raise
         lane.pending.append(pending)
         for placed in pending.placed:
             placed.add_done_callback(lambda _: self._something.set())
+        end_when_durable(append, pending.placed[-1])
+        return ""
 
     def answers(self) -> list[Ack]:
         """Return the acknowledgements that can be given now, in each lane's order."""
@@ -129,6 +144,7 @@ class PushLanes:
         for lane in self._lanes.values():
             for pending in lane.pending:
                 self._release_when_done(pending)
+                pending.span.end("the stream ended before its answer")
             lane.pending.clear()
 
     async def _place(self, judged: AcceptedBatch) -> list[Placed]:
@@ -194,6 +210,7 @@ class PushLanes:
         core.in_flight.release(pending.reserved)
         error = next((error for placed in pending.placed if (error := _error_of(placed)) is not None), None)
         if error is not None:
+            pending.span.end(str(error))
             if lane.blocked is not None and ack.sequence > lane.blocked and not self._answer_each:
                 return None
             refusal = log_refusal(error)
@@ -206,6 +223,8 @@ class PushLanes:
             self._publisher.count(accepted)
             ack.refused_items = sum(refused.items for refused in accepted.refused)
             ack.reason = show_refused(accepted.refused, accepted.sender.cluster)
+            pending.span.note(refused=ack.refused_items)
+        pending.span.end()
         core.metrics.requests.labels(self._protocol, Ack.Status.Name(ack.status).lower()).inc()
         return ack
 

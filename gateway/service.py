@@ -20,17 +20,18 @@ from pipeline.delivery import Backoff
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.interface import Log
 from pipeline.telemetry import GatewayMetrics
+from pipeline.tracing import OFF, Tracing
 from pipeline.wire.envelope import Signal
 
 logger = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S: Final = 2.0
-_FIXED: Final = ("log", "listen", "name", "lanes")
+_FIXED: Final = ("log", "listen", "name", "lanes", "tracing")
 """Keys whose change needs a restart."""
 
 
 class Gateway:
-    """Receives, proves, appends, acknowledges. `log` is started and closed by whoever made it.
+    """Receives, proves, appends, acknowledges. `log` and `tracing` are started and closed by whoever made them.
 
     `load` reads the configuration again (raising PermanentError where it is wrong), and `watch` are the files it reads:
     with them the clusters can be changed while the gateway runs. Token files and certificates are watched anyway.
@@ -44,6 +45,7 @@ class Gateway:
         log: Log,
         registry: CollectorRegistry,
         *,
+        tracing: Tracing = OFF,
         load: Callable[[], GatewayConfig] | None = None,
         watch: Sequence[Path] = (),
         clock: Callable[[], float] = time.time,
@@ -66,6 +68,7 @@ class Gateway:
             in_flight=InFlight(config.limits.in_flight, metrics.in_flight_bytes),
             metrics=metrics,
             monotonic=monotonic,
+            tracing=tracing,
         )
         self._http = HttpListener(self._core)
         self._grpc = GrpcListener(self._core)
