@@ -157,6 +157,7 @@ class Buffer:
             earliest_ms=part.earliest_ms,
             latest_ms=part.latest_ms,
             crc32c=checksum(part.payload),
+            traceparent=part.traceparent,
         )
 
     async def read(self, lane: int, sequence: int, *, max_bytes: int) -> Sequence[Record]:

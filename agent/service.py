@@ -27,6 +27,7 @@ from pipeline.send.config import RemoteWriteConfig
 from pipeline.send.remote_write import RemoteWrite
 from pipeline.send.rewrite import Rewrite, rewrite_for
 from pipeline.telemetry import AgentMetrics, DiscoveryMetrics, LogMetrics, ScrapeMetrics
+from pipeline.tracing import OFF, Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Agent:
     user_agent: str = "Pronoia"
     log_metrics: LogMetrics | None = None
     """What its buffer tells of itself, where another log of the same process tells the same."""
+    tracing: Tracing = OFF
+    """Started and closed by the caller."""
     name: str = "agent"
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -72,6 +75,7 @@ class Agent:
             max_samples=self._part_samples(),
             canonical_bounds=self.config.canonical_bounds,
             user_agent=self.user_agent,
+            tracing=self.tracing,
         )
         self._open.push_async_callback(self._stop_scraping)
         self._pushes = self._destinations(metrics)
@@ -102,11 +106,12 @@ class Agent:
     def _destinations(self, metrics: AgentMetrics) -> list[GatewayPush | RemoteWritePush]:
         pushes: list[GatewayPush | RemoteWritePush] = []
         if self.config.gateway is not None:
-            pushes.append(GatewayPush(self._buffer, _transport(self.config), metrics))
+            pushes.append(GatewayPush(self._buffer, _transport(self.config), metrics, self.tracing))
         for config in self.config.remote_write:
             client = RemoteWrite(config, user_agent=self.user_agent)
             limit = config.queue_config.max_samples_per_send if _is_limited(config) else MAX_SAMPLES
-            pushes.append(RemoteWritePush(_name(config), self._buffer, client, metrics, limit, self._rewrite(config)))
+            rewrite = self._rewrite(config)
+            pushes.append(RemoteWritePush(_name(config), self._buffer, client, metrics, limit, rewrite, self.tracing))
         return pushes
 
     def _rewrite(self, config: RemoteWriteConfig) -> Rewrite | None:

@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from agent.config import load, require_destination
 from agent.service import Agent
-from pipeline.service import Admin, serve
+from pipeline.service import Admin, Opened, serve
+from pipeline.telemetry import TracingMetrics
+from pipeline.tracing import open_tracing
 from pronoia.component import component_options, run_component
 from pronoia.version import VERSION
 
@@ -33,7 +35,8 @@ async def serve_agent(file: Path, data: Path, *, strict: bool) -> None:
         logger.warning("%s", warning)
     registry = CollectorRegistry()
     node = os.environ.get("NODE_NAME") or socket.gethostname()
-    part = Agent(loaded.config, data, registry, node, f"Pronoia/{VERSION}")
+    tracing = open_tracing(loaded.config.tracing, "agent", VERSION, TracingMetrics(registry))
+    part = Agent(loaded.config, data, registry, node, f"Pronoia/{VERSION}", tracing=tracing)
     admin = Admin(loaded.config.admin, registry, [part])
     part.add_routes(admin.app)
-    await serve([admin, part])
+    await serve([admin, Opened("tracing", tracing), part])

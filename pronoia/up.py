@@ -22,7 +22,8 @@ from pipeline.config import Address, parse_address
 from pipeline.log.config import open_log
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.store import Store
-from pipeline.telemetry import IngesterMetrics, LogMetrics
+from pipeline.telemetry import IngesterMetrics, LogMetrics, TracingMetrics
+from pipeline.tracing import Tracing, open_tracing
 from pronoia.component import run_component
 from pronoia.plan import SECTIONS, Plan, make_plan
 from pronoia.version import VERSION
@@ -75,13 +76,23 @@ async def serve_plan(chosen: Plan, data: Path, listen: Address | None) -> None:
     log_metrics = LogMetrics(registry)
     log = open_log(chosen.gateway.log, log_metrics)
     buffer_metrics = LogMetrics(registry, "buffer", beside=log_metrics)
-    agent = Agent(chosen.agent, data, registry, socket.gethostname(), f"Pronoia/{VERSION}", buffer_metrics)
-    gateway = Gateway(chosen.gateway, log, registry)
+    tracing = _tracing(chosen, registry)
+    agent = Agent(
+        chosen.agent,
+        data,
+        registry,
+        socket.gethostname(),
+        f"Pronoia/{VERSION}",
+        buffer_metrics,
+        tracing["agent"],
+    )
+    gateway = Gateway(chosen.gateway, log, registry, tracing=tracing["gateway"])
     ingester = Ingester(
         chosen.ingester,
         log,
         IngesterMetrics(registry),
         builders={"store": lambda config: StoreSink(config.name, store)},
+        tracing=tracing["ingester"],
     )
     working: list[Component] = [agent, gateway, ingester]
     admin = Admin(chosen.gateway.listen.admin, registry, working)
@@ -90,8 +101,20 @@ async def serve_plan(chosen: Plan, data: Path, listen: Address | None) -> None:
     console_config = chosen.console.model_copy(update={"listen": listen} if listen else {})
     console = Console(console_config, store, _sources(agent, ingester, working), registry)
 
-    parts: list[Component] = [Opened("store", store), Opened("log", log), ingester, gateway, admin, agent, console]
+    parts: list[Component] = [Opened(f"tracing of the {name}", one) for name, one in tracing.items()]
+    parts += [Opened("store", store), Opened("log", log), ingester, gateway, admin, agent, console]
     await serve(parts, started=lambda: click.echo(summary(chosen, data, console.port), err=True))
+
+
+def _tracing(chosen: Plan, registry: CollectorRegistry) -> dict[str, Tracing]:
+    """Return each component's tracing, as its own section says."""
+    metrics = TracingMetrics(registry)
+    configs = {
+        "agent": chosen.agent.tracing,
+        "gateway": chosen.gateway.tracing,
+        "ingester": chosen.ingester.tracing,
+    }
+    return {name: open_tracing(config, name, VERSION, metrics) for name, config in configs.items()}
 
 
 def _sources(agent: Agent, ingester: Ingester, parts: list[Component]) -> Sources:

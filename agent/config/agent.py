@@ -11,6 +11,7 @@ from pipeline.config import Address, Bytes, FilePath, ListenAddress, Seconds
 from pipeline.http_config import NullableSection, TlsConfig
 from pipeline.relabel import is_label_name
 from pipeline.send.config import RemoteWriteConfig
+from pipeline.tracing import TracingConfig
 
 _GATEWAY_PORTS = {"grpc": 15610, "grpcs": 15610, "http": 15611, "https": 15611}
 
@@ -80,6 +81,7 @@ class AgentConfig(NullableSection):
     scrape_config_files: tuple[Pattern, ...] = ()
     scrape_configs: tuple[ScrapeConfig, ...] = ()
     remote_write: tuple[RemoteWriteConfig, ...] = ()
+    tracing: TracingConfig | None = None
 
     agent: str = ""
     """The agent's name; the caller's (the node's) where it is empty."""

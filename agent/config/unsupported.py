@@ -18,7 +18,6 @@ _ONE_GRANT = "is not supported: only the client_credentials grant is"
 
 REASONS = {
     **{f"{kind}_sd_configs": "is not supported yet" for kind in DISCOVERIES},
-    "tracing": "is not supported",
     "logs": "is not supported yet",
     "receive": "is not supported yet",
     "scrape_failure_log_file": "is not supported: failures are in /api/v1/targets and in the log",

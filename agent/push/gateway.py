@@ -12,10 +12,12 @@ from typing import Final, Protocol
 
 from agent.buffer import Buffer
 from agent.push.lanes import Lanes
+from agent.push.spans import PushSpans
 from pipeline.delivery import Backoff
 from pipeline.errors import TransientError
 from pipeline.log.interface import Record
 from pipeline.telemetry import AgentMetrics
+from pipeline.tracing import OFF, Tracing
 from pipeline.wire.envelope import from_headers
 from pipeline.wire.push_pb2 import Ack, Batch, Header
 
@@ -54,13 +56,16 @@ class GatewayPush:
     buffer: Buffer
     transport: Transport
     metrics: AgentMetrics
+    tracing: Tracing = OFF
     backoff: Backoff = field(default_factory=Backoff)
     clock: Callable[[], float] = lambda: asyncio.get_running_loop().time()
     _lanes: Lanes = field(init=False)
+    _spans: PushSpans = field(init=False)
     _trouble: str | None = None
 
     def __post_init__(self) -> None:
         self._lanes = Lanes(self.buffer.acknowledged(GATEWAY), max_in_flight_bytes=MAX_IN_FLIGHT_BYTES)
+        self._spans = PushSpans(self.tracing, GATEWAY)
 
     def trouble(self) -> str | None:
         """Return why batches do not get through just now, or None."""
@@ -77,6 +82,7 @@ class GatewayPush:
                 await asyncio.sleep(self.backoff.next_s(error.retry_after_s))
             finally:
                 self._lanes.broken()
+                self._spans.broken(self._trouble or "the session has ended")
 
     def _failed(self, error: TransientError) -> None:
         if self._trouble is None:
@@ -113,10 +119,11 @@ class GatewayPush:
                 await self._wait(changed)
 
     async def _send_one(self, session: Session, number: int, record: Record) -> None:
-        gap_to = from_headers(record.headers).gap_to
-        behind = (record.offset if gap_to is None else gap_to) + 1
+        envelope = from_headers(record.headers)
+        behind = (record.offset if envelope.gap_to is None else envelope.gap_to) + 1
         # Noted before it is sent: an answer may come before `send` returns.
         self._lanes.sending(number, record.offset, behind, len(record.payload))
+        self._spans.sending(number, record.offset, envelope, len(record.payload))
         headers = [Header(name=name, value=value) for name, value in record.headers]
         await session.send(Batch(headers=headers, payload=record.payload))
         self.metrics.sent_bytes.labels(GATEWAY).inc(len(record.payload))
@@ -137,6 +144,7 @@ class GatewayPush:
         if ack.status == Ack.RETRY:
             self._trouble = ack.reason
             self._lanes.postponed(ack.lane, ack.sequence, self.clock() + ack.retry_after_ms / 1000)
+            self._spans.postponed(ack.lane, ack.sequence, ack.reason)
             return
         if ack.status == Ack.REFUSED:
             self.metrics.refused.labels(GATEWAY).inc(ack.refused_items)
@@ -144,6 +152,7 @@ class GatewayPush:
         elif ack.refused_items:
             self.metrics.refused.labels(GATEWAY).inc(ack.refused_items)
             logger.error("the gateway refused %d samples: %s", ack.refused_items, ack.reason, extra=_place(ack))
+        self._spans.accepted(ack.lane, ack.sequence, ack.reason)
         self.buffer.acknowledge(GATEWAY, ack.lane, self._lanes.accepted(ack.lane, ack.sequence))
         if self._trouble is not None:
             logger.info("the gateway takes batches again")

@@ -18,6 +18,7 @@ from pipeline.send.bisect import Piece
 from pipeline.send.remote_write import RemoteWrite
 from pipeline.send.rewrite import Rewrite
 from pipeline.telemetry import AgentMetrics
+from pipeline.tracing import NO_SPAN, OFF, Span, Tracing
 from pipeline.wire.envelope import from_headers
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class RemoteWritePush:
     metrics: AgentMetrics
     max_samples: int = MAX_SAMPLES
     rewrite: Rewrite | None = None
+    tracing: Tracing = OFF
     _more: dict[int, asyncio.Event] = field(default_factory=dict)
     _sending: int = 0
 
@@ -81,11 +83,22 @@ class RemoteWritePush:
                     [piece for record in group if (piece := _piece(record, doubt_end)) is not None]
                 )
                 if pieces:
-                    await self.client.deliver(pieces, self._refuse)
+                    with self._span(lane, group) as span:
+                        tally = await self.client.deliver(pieces, self._refuse)
+                        span.note(delivered=tally.delivered, already=tally.already, refused=tally.refused)
                     self.metrics.sent_bytes.labels(self.name).inc(sum(len(piece.payload) for piece in pieces))
                 sequence = _behind(group[-1])
                 self.buffer.acknowledge(self.name, lane, sequence)
                 self.metrics.connected.labels(self.name).set(1)
+
+    def _span(self, lane: int, group: list[Record]) -> Span:
+        if not self.tracing.on:
+            return NO_SPAN
+        parents = [context for record in group if (context := from_headers(record.headers).traceparent)]
+        if not parents:
+            return NO_SPAN
+        sequence, records = group[0].offset, len(group)
+        return self.tracing.span("push", parents, destination=self.name, lane=lane, sequence=sequence, records=records)
 
     async def _rewritten(self, pieces: list[Piece]) -> list[Piece]:
         """Return what this receiver is to get of the pieces; what its rules drop is dropped on purpose."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from agent.scrape.body import Buffers
@@ -16,6 +16,7 @@ from agent.targets import Target
 from agent.targets_api import Health
 from pipeline.errors import PipelineError
 from pipeline.telemetry import ScrapeMetrics
+from pipeline.tracing import NO_SPAN, OFF, Span, Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class ScrapeLoop:
     agent: str
     predecessor: "ScrapeLoop | None" = None
     """What scraped the same series before a reload: what this loop does not go on with ends after its first scrape."""
+    tracing: Tracing = OFF
     health: Health = field(default_factory=Health)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _last_ms: int = 0
@@ -86,6 +88,15 @@ class ScrapeLoop:
         return self._stop.is_set()
 
     async def _scrape(self, at_ms: int) -> None:
+        with self._span() as span:
+            await self._scrape_in(span, at_ms)
+
+    def _span(self) -> Span:
+        if not self.tracing.on:
+            return NO_SPAN
+        return self.tracing.span("scrape", job=self.target.config.job_name, target=self.target.url)
+
+    async def _scrape_in(self, span: Span, at_ms: int) -> None:
         started_s = self.clock.now_s()
         taken = await self._take(at_ms)
         taken.duration_s = max(0.0, self.clock.now_s() - started_s)
@@ -93,7 +104,12 @@ class ScrapeLoop:
         self._last_ms = at_ms
         self.health = Health("down" if taken.error else "up", taken.error, started_s, taken.duration_s)
         self._count(taken)
+        if span.traceparent:
+            parts = [replace(part, traceparent=span.traceparent) for part in parts]
+            span.note(samples=taken.reading.scraped, parts=len(parts), body_bytes=taken.body_bytes)
         await self._give(parts)
+        if taken.error:
+            span.end(taken.error)
         if self.predecessor is not None and not taken.error:
             before, self.predecessor = self.predecessor, None
             await self._give(await in_slices(before.page.close(at_ms, self.page)))

@@ -9,7 +9,8 @@ class Part:
 
     `payload` is `snappy(prometheus.WriteRequest)` (remote write 1.0), `raw_bytes` its length when decompressed, `items`
     its samples. `earliest_ms` and `latest_ms` are the samples' first and last timestamps (Unix milliseconds); a part
-    that carries only exemplars or metadata has no items, and the scrape's time in both.
+    that carries only exemplars or metadata has no items, and the scrape's time in both. `traceparent` is the scrape's
+    trace context, where it is traced.
     """
 
     payload: bytes
@@ -17,3 +18,4 @@ class Part:
     raw_bytes: int
     earliest_ms: int
     latest_ms: int
+    traceparent: str = ""

@@ -21,6 +21,7 @@ from agent.targets_api import Health
 from pipeline.http_client import HttpAccess
 from pipeline.relabel import compile_rules, relabel
 from pipeline.telemetry import ScrapeMetrics
+from pipeline.tracing import OFF, Tracing
 from pipeline.wire.exposition import Format
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class ScrapePool:
         max_samples: int = MAX_PART_SAMPLES,
         canonical_bounds: bool = False,
         user_agent: str = "Pronoia",
+        tracing: Tracing = OFF,
         clock: Clock | None = None,
         accelerated: bool | None = None,
     ) -> None:
@@ -58,6 +60,7 @@ class ScrapePool:
         self._max_samples = max_samples
         self._canonical_bounds = canonical_bounds
         self._user_agent = user_agent
+        self._tracing = tracing
         self._clock = clock or SystemClock()
         self._accelerated = accelerated
         self._book = MetadataBook()
@@ -118,6 +121,7 @@ class ScrapePool:
             self._buffers,
             self._agent,
             before[0] if before is not None else None,
+            self._tracing,
         )
         task = asyncio.create_task(loop.run(), name=f"scrape {target.url}")
         task.add_done_callback(partial(_tell, target.url))

@@ -15,6 +15,7 @@ from pipeline.config import Address, format_duration
 from pipeline.http_config import Authorization, BasicAuth, Header, HttpClientConfig, OAuth2, TlsConfig
 from pipeline.relabel import RelabelConfig
 from pipeline.send.config import MetadataConfig, QueueConfig, RemoteWriteConfig
+from pipeline.tracing import TracingConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 SECTIONS: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
@@ -30,6 +31,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
     "`remote_write`, each": (RemoteWriteConfig, HttpClientConfig),
     "`queue_config`": (QueueConfig, None),
     "`metadata_config`": (MetadataConfig, None),
+    "`tracing`": (TracingConfig, None),
     "Every HTTP client (scrape jobs, `http_sd_configs`, `remote_write`)": (HttpClientConfig, None),
     "`basic_auth`": (BasicAuth, None),
     "`authorization`": (Authorization, None),
