@@ -1,5 +1,7 @@
 """`pronoia gateway`: one gateway in a process of its own."""
 
+import asyncio
+import signal
 from pathlib import Path
 
 import click
@@ -47,4 +49,14 @@ async def serve_gateway(file: Path, data: Path) -> None:
         return web.Response(text="read again\n")
 
     admin.app.router.add_post("/-/reload", reload)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def on_hangup() -> None:
+        task = asyncio.create_task(part.reload(), name="gateway: reload")
+        reloads.add(task)
+        # A wrong file is told and counted where it is read; the old configuration goes on.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(reloads.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
     await serve([admin, *parts])
