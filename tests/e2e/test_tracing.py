@@ -1,12 +1,14 @@
 """One trace from a scrape to its delivery, through every component over real sockets; no harm without a collector."""
 
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -21,6 +23,7 @@ from pipeline.wire.envelope import from_headers
 from tests.e2e.exporter import Exporter, Target
 from tests.ingester.parts import Store, config_of, ingesting, until
 from tests.pipeline.tracing.collector import Collector, Span, collecting, tracing
+from tests.servers.processes import Process, free_port
 
 AWAY = {"client_type": "http", "endpoint": "127.0.0.1:1", "insecure": True, "sampling_fraction": 1, "timeout": "1s"}
 
@@ -169,3 +172,55 @@ async def test_a_collector_that_is_away_disturbs_nothing(tmp_path: Path) -> None
     stored = [(at_ms, value) for labels, at_ms, value in running.store.taken if ("series", "7") in labels]
     assert served <= set(stored)
     assert all(context for context in running.contexts)
+
+
+async def test_an_agent_that_writes_straight_to_a_store_traces_that(tmp_path: Path) -> None:
+    file = tmp_path / "prometheus.yml"
+    async with Exporter({"a": Target("a", 20)}) as exporter, Store().running() as store, collecting() as collector:
+        jobs, writes = [job("a", exporter.port)], [{"name": "there", "url": store.url}]
+        value = {"scrape_configs": jobs, "remote_write": writes, "tracing": section(collector, 1.0)}
+        file.write_text(json.dumps(value))
+        config = load(file, {}).config
+        async with tracing(config.tracing) as on:
+            part = Agent(config, tmp_path / "agent", CollectorRegistry(), "n1", tracing=on)
+            await part.start()
+            try:
+                await until(lambda: len(store.taken) >= 40)
+            finally:
+                await part.drain()
+        scrapes = {span.id: span for span in collector.named("scrape")}
+        for push in collector.named("push"):
+            assert push.trace == scrapes[push.parent].trace
+            assert push.attributes["destination"] == "remote_write:there"
+            assert push.error is None
+        assert sum(push.attributes["delivered"] for push in collector.named("push")) == len(store.taken)
+
+
+async def test_in_one_process_each_section_says_where_its_spans_go(tmp_path: Path) -> None:
+    grpc, http, admin, console = (f"127.0.0.1:{free_port()}" for _ in range(4))
+    async with Exporter({"a": Target("a", 20)}) as exporter, collecting() as one, collecting() as other:
+        sections = {
+            "agent": {"cluster": "c1", "scrape_configs": [job("a", exporter.port)], "tracing": section(one, 1.0)},
+            "gateway": {"listen": {"grpc": grpc, "http": http, "admin": admin}, "tracing": section(one, 0.0)},
+            "ingester": {"sinks": [{"name": "store", "store": {}}], "tracing": section(other, 0.0)},
+        }
+        (tmp_path / "up.yml").write_text(json.dumps(sections))
+        arguments = ("-m", "pronoia", "up", "--config", "up.yml", "--listen", console)
+        process = Process((sys.executable, *arguments), tmp_path)
+
+        async def answers() -> bool:
+            return process.said(f"http://{console}")
+
+        await process.start(answers)
+        try:
+            await until(lambda: bool(one.named("accept")) and bool(other.named("deliver")))
+            async with aiohttp.ClientSession() as session, session.get(f"http://{admin}/metrics") as answer:
+                metrics = await answer.text()
+        finally:
+            await process.stop()
+        assert {span.service for span in one.spans} == {"pronoia-agent", "pronoia-gateway"}
+        assert {span.service for span in other.spans} == {"pronoia-ingester"}
+        assert {span.trace for span in other.spans} <= {span.trace for span in one.named("scrape")}
+    for component in ("agent", "gateway", "ingester"):
+        assert f'pronoia_tracing_spans_total{{component="{component}",outcome="exported"}}' in metrics
+        assert f'pronoia_tracing_spans_total{{component="{component}",outcome="dropped"}} 0.0' in metrics
