@@ -12,7 +12,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndS
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport isinf
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from pipeline.wire import snappy
@@ -26,6 +26,9 @@ cdef extern from "Python.h":
 DEF HASH_BITS = 14
 DEF SUFFIX = 7
 DEF VALUE = 8
+DEF COMMENT = -1
+DEF DROPPED = -2
+DEF FIRST_TIMED = -16
 
 cdef double[23] TENS
 cdef int _i
@@ -113,6 +116,35 @@ cdef bint read_number(const char *at, const char *end, bint openmetrics, char *v
             return False
     memcpy(value, &number, VALUE)
     return True
+
+
+cdef bint read_timed(const char *at, const char *end, bint openmetrics, char *value, int64_t *time_ms) except -1:
+    """Read what follows a series where that is one plain number and a timestamp; false leaves it to the full reader.
+
+    Writes the double's eight bytes to `value`, Unix milliseconds to `time_ms`.
+    """
+    cdef const char *start
+    cdef double seconds
+    cdef Py_ssize_t i
+    if not openmetrics:
+        while end > at and ((end - 1)[0] == c' ' or (end - 1)[0] == c'\t'):
+            end -= 1
+    start = end
+    while start > at and (c'0' <= (start - 1)[0] <= c'9' or (openmetrics and (start - 1)[0] == c'.')):
+        start -= 1
+    if start == at or start == end:
+        return False
+    if openmetrics:
+        if not c'0' <= start[0] <= c'9' or not read_number(start - 1, end, True, <char *>&seconds) or seconds > 9e15:
+            return False
+        time_ms[0] = <int64_t>(seconds * 1000)
+        return read_number(at, start - 1, True, value)
+    if end - start > 18 or not ((start - 1)[0] == c' ' or (start - 1)[0] == c'\t'):
+        return False
+    time_ms[0] = 0
+    for i in range(end - start):
+        time_ms[0] = time_ms[0] * 10 + (start[i] - c'0')
+    return read_number(at, start, False, value)
 
 
 cdef class Block:
@@ -236,18 +268,24 @@ cdef class PackedStems:
         Py_ssize_t most_lines,
         bint openmetrics,
         bint unsure,
+        list pending,
+        int64_t latest_ms,
+        bint honor_timestamps,
     ):
         """Compare lines of a page, from number `line` on, with those of the last page, and take in new values.
 
         `starts` are the lines' first bytes, with one more entry for the end of the page; `starts[line]` must be set,
         what follows is written. Returns the number of the line that was not compared: `most_lines` are done, the page
-        ends early (`starts` is then at `length + 1`), or the line must be read in full.
+        ends early (`starts` is then at `length + 1`), or the line must be read in full. Samples of timed series are
+        added to `pending`, but for those later than `latest_ms`.
         """
         cdef const char *old = b""
         cdef const char *new = b""
         cdef const char *end
         cdef Py_ssize_t lines = key_bytes.shape[0], at, size, old_at, key, stop
         cdef char[VALUE] value
+        cdef int64_t time_ms = 0
+        cdef int32_t slot
         if old_starts.shape[0] != lines + 1 or starts.shape[0] != lines + 1 or slots.shape[0] != lines:
             raise ValueError("the arrays of a page have different lengths")
         if not 0 <= line <= lines or length > page.shape[0] or (lines and old_starts[lines] > old_page.shape[0] + 1):
@@ -272,17 +310,25 @@ cdef class PackedStems:
                 if end == NULL:
                     end = new + length
                 key = key_bytes[line]
+                slot = slots[line]
                 if (
-                    slots[line] < -3
-                    or slots[line] == -1
+                    slot == COMMENT
                     or end - new - at <= key
                     or size < key
                     or memcmp(new + at, old + old_at, key) != 0
-                    or not read_number(new + at + key, end, openmetrics, value)
                 ):
                     return line
-                if slots[line] >= 0:
-                    self._put(slots[line], value)
+                if slot <= FIRST_TIMED:
+                    if not read_timed(new + at + key, end, openmetrics, value, &time_ms) or time_ms > latest_ms:
+                        return line
+                    pending.append((slot, PyBytes_FromStringAndSize(value, VALUE), time_ms))
+                elif not read_number(new + at + key, end, openmetrics, value) and (
+                    (honor_timestamps and slot != DROPPED)
+                    or not read_timed(new + at + key, end, openmetrics, value, &time_ms)
+                ):
+                    return line
+                if slot >= 0:
+                    self._put(slot, value)
                 size = end - new - at
             at += size + 1
             line += 1
@@ -317,6 +363,82 @@ cdef class PackedStems:
             raise IndexError(number)
         memcpy(PyByteArray_AS_STRING(block.packed) + at, value, VALUE)
         return 0
+
+
+def settle(list pending, dict known, list loose, bint track):
+    """See `agent.scrape.timed.settle`."""
+    cdef Py_ssize_t out_of_order = 0, duplicates = 0
+    cdef int64_t time_ms, last_ms
+    for number, value, timestamp_ms in pending:
+        timed = known[number]
+        timed.live = track
+        time_ms, last_ms = timestamp_ms, timed.last_ms
+        if time_ms > last_ms:
+            timed.last_ms, timed.value = timestamp_ms, value
+            loose.append((timed.head, value, timestamp_ms))
+        elif time_ms < last_ms:
+            out_of_order += 1
+        elif value != timed.value:
+            duplicates += 1
+    return out_of_order, duplicates
+
+
+cdef inline uint8_t *_varint(uint8_t *out, uint64_t number) noexcept nogil:
+    while number > 127:
+        out[0] = <uint8_t>(number | 128)
+        out += 1
+        number >>= 7
+    out[0] = <uint8_t>number
+    return out + 1
+
+
+cdef inline Py_ssize_t _varint_bytes(uint64_t number) noexcept nogil:
+    cdef Py_ssize_t size = 1
+    while number > 127:
+        size += 1
+        number >>= 7
+    return size
+
+
+def encode_singles(list samples, Py_ssize_t start, Py_ssize_t max_samples, Py_ssize_t max_bytes):
+    """See `agent.scrape.loose.encode_singles`."""
+    cdef Py_ssize_t behind = min(len(samples), start + max_samples), number = start, total = 0, inner, size
+    cdef int64_t time_ms, earliest_ms = 0, latest_ms = 0
+    cdef tuple sample
+    cdef bytes raw
+    cdef uint8_t *out
+    if not 0 <= start < behind:
+        raise ValueError("no sample to encode")
+    while number < behind:
+        sample = <tuple?>samples[number]
+        if len(sample) != 3 or len(<bytes?>sample[1]) != VALUE:
+            raise ValueError("a sample is labels, a value of eight bytes, a time")
+        time_ms = sample[2]
+        inner = len(<bytes?>sample[0]) + 2 + 1 + VALUE + 1 + _varint_bytes(<uint64_t>time_ms)
+        size = 1 + _varint_bytes(inner) + inner
+        if total and total + size > max_bytes:
+            break
+        if number == start:
+            earliest_ms = latest_ms = time_ms
+        earliest_ms, latest_ms = min(earliest_ms, time_ms), max(latest_ms, time_ms)
+        total += size
+        number += 1
+    raw = PyBytes_FromStringAndSize(NULL, total)
+    out = <uint8_t *>PyBytes_AS_STRING(raw)
+    for i in range(start, number):
+        sample = <tuple>samples[i]
+        time_ms, size = sample[2], PyBytes_GET_SIZE(sample[0])
+        inner = 1 + VALUE + 1 + _varint_bytes(<uint64_t>time_ms)
+        out[0] = 0x0A
+        out = _varint(out + 1, size + 2 + inner)
+        memcpy(out, PyBytes_AS_STRING(sample[0]), size)
+        out += size
+        out[0], out[1], out[2] = 0x12, <uint8_t>inner, 0x09
+        memcpy(out + 3, PyBytes_AS_STRING(sample[1]), VALUE)
+        out += 3 + VALUE
+        out[0] = 0x10
+        out = _varint(out + 1, <uint64_t>time_ms)
+    return raw, number, earliest_ms, latest_ms
 
 
 def _requests_one_by_one(list stems, bytes suffix, Py_ssize_t max_samples, Py_ssize_t max_bytes):

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 from agent.scrape.body import Body
 from agent.scrape.plain import PlainTable, page_length, split
 from agent.scrape.restructure import COMMENT, Restructuring, cut_end
-from agent.scrape.table import Reading, Steps, Table, TableOptions
+from agent.scrape.table import MAX_AHEAD_MS, Reading, Steps, Table, TableOptions
 from pipeline.wire.exposition import Format, Lines
 from pipeline.wire.remote_write import Labels
 
 if TYPE_CHECKING:
     PackedStems: Any
+    encode_singles: Any
+    settle: Any
 else:
     PackedStems = None
     # It writes doubles as the machine holds them, and remote write wants them little-endian.
     if sys.byteorder == "little":
         with contextlib.suppress(ImportError):  # no compiler where this was installed
-            from agent.scrape._page import PackedStems
+            from agent.scrape._page import PackedStems, encode_singles, settle
 
 SLICE_LINES = 20_000
 BLOCK_SERIES = 512
@@ -46,6 +48,7 @@ class FastTable(PlainTable):
     def __init__(self, encode: Callable[[Labels], bytes | None], options: TableOptions, block_series: int) -> None:
         super().__init__(encode, options)
         self._packed = self.stems = PackedStems(block_series)
+        self.settle, self.encode_singles = settle, encode_singles
         self._page: bytes | bytearray = b""
         self._starts = array("I", [0])
         """The first byte of each line; the last entry is what a further line would have."""
@@ -83,6 +86,7 @@ class FastTable(PlainTable):
             stopped = self._packed.scan(
                 self._page, page, self._starts, starts, self.key_bytes, self.slots,
                 line, length, SLICE_LINES, openmetrics, self.unsure,
+                reading.pending, reading.at_ms + MAX_AHEAD_MS, self.options.honor_timestamps,
             )  # fmt: skip
             if stopped - line == SLICE_LINES or stopped == lines:
                 line = stopped

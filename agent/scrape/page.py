@@ -12,7 +12,6 @@ from agent.scrape.body import Body
 from agent.scrape.exemplars import Exemplars
 from agent.scrape.fast import make_table
 from agent.scrape.labelling import Labelling, ScrapeError
-from agent.scrape.loose import encode_loose
 from agent.scrape.metadata import REPEAT_MS, MetadataBook, encode_families, families_of
 from agent.scrape.part import Part
 from agent.scrape.table import PageError, Reading, Table, TableOptions
@@ -124,8 +123,9 @@ class Page:
                 yield
         reading.loose += self._report_samples(taken)
         self._reported = True
-        for part in encode_loose(reading.loose, max_samples, max_bytes):
-            parts.append(part)
+        for part in self.table.loose_requests(reading.loose, max_samples, max_bytes):
+            if part is not None:
+                parts.append(part)
             yield
         exemplars = self._exemplars.new(reading.exemplars)
         yield from self._extra(exemplars, at_ms, parts)
@@ -140,8 +140,9 @@ class Page:
         if self._reported:
             reading.loose += [(head, STALE_NAN, at_ms) for head in self._reports.values()]
         ended = [loose for loose in reading.loose if successor is None or not successor.shows(loose[0])]
-        for part in encode_loose(ended, self.options.max_samples, self.options.max_bytes):
-            parts.append(part)
+        for part in self.table.loose_requests(ended, self.options.max_samples, self.options.max_bytes):
+            if part is not None:
+                parts.append(part)
             yield
         return parts
 

@@ -12,6 +12,8 @@ from itertools import compress
 from operator import ne
 
 from agent.scrape.body import Body
+from agent.scrape.loose import encode_loose, encode_singles
+from agent.scrape.part import Part
 from agent.scrape.restructure import (
     COMMENT,
     DROPPED,
@@ -23,7 +25,8 @@ from agent.scrape.restructure import (
     see_timed,
 )
 from agent.scrape.stems import Stems, StemStore
-from agent.scrape.table import PageError, Reading, Steps, TableOptions, Timed
+from agent.scrape.table import MAX_AHEAD_MS, PageError, Reading, Steps, TableOptions
+from agent.scrape.timed import Loose, Timed, settle, split_timed
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedError
 from pipeline.wire.remote_write import Labels, pack_double
@@ -31,6 +34,7 @@ from pipeline.wire.remote_write import Labels, pack_double
 SLICE_BYTES = 2 << 20
 SLICE_CHANGES = 5_000
 SLICE_ENDS = 5_000
+SLICE_TIMED = 10_000
 
 
 class PlainTable:
@@ -52,6 +56,7 @@ class PlainTable:
         self._by_head: dict[int, int] = {}
         self._spare: bytes | bytearray = b""
         self.samples = self.dropped = self.duplicates = 0
+        self.settle, self.encode_singles = settle, encode_singles
         self.unsure = False
         """After a page that was refused half-way, stems may hold its values: the next good page reads every value."""
 
@@ -64,7 +69,7 @@ class PlainTable:
         except RefusedError as error:
             yield from self._end_unseen(error.seen, reading)
             raise PageError(str(error), reading) from error
-        self._finish(reading)
+        yield from self._finish(reading)
 
     def _read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
         self._spare = body.buffer
@@ -81,12 +86,19 @@ class PlainTable:
         yield from Restructuring(self, lines, page_format, reading).run(cut_end(lines, page_format))
         self._lines = lines
 
-    def _finish(self, reading: Reading) -> None:
+    def _finish(self, reading: Reading) -> Steps:
         self.unsure = False
         reading.scraped = self.samples
         reading.kept = self.samples - self.dropped
         reading.duplicates += self.duplicates
-        reading.settle_timed(self.options.track_timestamps_staleness)
+        pending, track = reading.pending, self.options.track_timestamps_staleness
+        for start in range(0, len(pending), SLICE_TIMED):
+            some = pending[start : start + SLICE_TIMED]
+            out_of_order, duplicates = self.settle(some, self.timed, reading.loose, track)
+            reading.out_of_order += out_of_order
+            reading.duplicates += duplicates
+            yield
+        pending.clear()
         if 0 in self.live:
             self.live = bytearray(b"\1") * len(self.stems)
 
@@ -112,18 +124,22 @@ class PlainTable:
                 if count % SLICE_CHANGES == 0:
                     yield
                 line, size, slot, before = lines[i - start], key_bytes[i], slots[i], old[i]
-                if slot >= 0 and line[:size] == before[:size]:
+                if slot != COMMENT and line[:size] == before[:size]:
                     text = line[size:]
                     # Most values are digits and perhaps a point, which is quicker to tell without a regex.
-                    if text.strip(b"0123456789.") == b" " or tail(text) is not None:
+                    if slot > FIRST_TIMED and (text.strip(b"0123456789.") == b" " or tail(text) is not None):
                         try:
                             number = float(text)
                         except ValueError:
                             number = math.inf
                         if -math.inf < number < math.inf:
-                            stems[slot] = stems[slot][:-8] + pack_double(number)
+                            if slot >= 0:
+                                stems[slot] = stems[slot][:-8] + pack_double(number)
                             old[i] = line
                             continue
+                    elif self._take_timed(slot, text, reading):
+                        old[i] = line
+                        continue
                 if not self.change(reader, i, before[:size], line, reading):
                     return False
                 read_in_full.append((i, line))
@@ -133,6 +149,23 @@ class PlainTable:
             return False
         for i, line in read_in_full:
             old[i] = line
+        return True
+
+    def _take_timed(self, slot: int, text: bytes, reading: Reading) -> bool:
+        """Take what follows a known series, value and timestamp; False leaves the line to the full reader."""
+        sample = split_timed(text, self.format)
+        if sample is None:
+            return False
+        value, timestamp_ms = sample
+        if slot <= FIRST_TIMED:
+            if timestamp_ms > reading.at_ms + MAX_AHEAD_MS:
+                return False
+            reading.pending.append((slot, value, timestamp_ms))
+        elif slot != DROPPED:
+            if self.options.honor_timestamps:
+                return False
+            if slot >= 0:
+                self.stems.set_value(slot, value)
         return True
 
     def change(self, reader: Lines, i: int, key: bytes, line: bytes, reading: Reading) -> bool:
@@ -153,7 +186,7 @@ class PlainTable:
         if slot <= FIRST_TIMED:
             if timestamp_ms is None:
                 return False
-            see_timed(self.timed[slot], entry, timestamp_ms, reading)
+            see_timed(slot, self.timed[slot].head, entry, timestamp_ms, reading)
             return True
         if timestamp_ms is not None:
             return slot == DROPPED
@@ -197,6 +230,10 @@ class PlainTable:
     def requests(self, at_ms: int, max_samples: int, max_bytes: int) -> Iterator[tuple[bytes, int, int]]:
         """Encode the ordinary samples."""
         return self.stems.requests(at_ms, max_samples, max_bytes)
+
+    def loose_requests(self, samples: list[Loose], max_samples: int, max_bytes: int) -> Iterator[Part | None]:
+        """Encode samples that are sent one by one."""
+        return encode_loose(samples, max_samples, max_bytes, self.encode_singles)
 
     def knows(self, head: bytes) -> bool:
         """Tell whether there is an ordinary series with these labels."""

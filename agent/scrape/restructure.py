@@ -10,7 +10,8 @@ from array import array
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from agent.scrape.labelling import ScrapeError
-from agent.scrape.table import Reading, Steps, Timed
+from agent.scrape.table import Reading, Steps
+from agent.scrape.timed import NUMBER, Timed
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedError
 from pipeline.wire.remote_write import pack_double
@@ -24,10 +25,9 @@ DUPLICATE: Final = -3
 FIRST_TIMED: Final = -16
 """What a line may be beside an ordinary series: those are numbered from 0, timed ones from FIRST_TIMED downwards."""
 
-_NUMBER = rb"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
 TAIL: Final = {
-    Format.TEXT: re.compile(rb"[ \t]+" + _NUMBER + rb"[ \t]*").fullmatch,
-    Format.OPENMETRICS: re.compile(rb" " + _NUMBER).fullmatch,
+    Format.TEXT: re.compile(rb"[ \t]+" + NUMBER + rb"[ \t]*").fullmatch,
+    Format.OPENMETRICS: re.compile(rb" " + NUMBER).fullmatch,
 }
 """What follows the series in most lines: a decimal number and nothing else."""
 _BARE_KEY = re.compile(rb"[^ \t{]*").match
@@ -58,11 +58,11 @@ def cut_end(lines: list[bytes], page_format: Format) -> str | None:
     return None
 
 
-def see_timed(timed: Timed, sample: Sample, timestamp_ms: int, reading: Reading) -> None:
+def see_timed(slot: int, head: bytes, sample: Sample, timestamp_ms: int, reading: Reading) -> None:
     """Note a sample with a timestamp of its own, and its exemplar."""
-    reading.see_timed(timed, sample.value, timestamp_ms)
+    reading.see_timed(slot, sample.value, timestamp_ms)
     if sample.exemplar is not None:
-        reading.exemplars.append((timed.head, sample.exemplar, timestamp_ms))
+        reading.exemplars.append((head, sample.exemplar, timestamp_ms))
 
 
 class Restructuring:
@@ -222,7 +222,7 @@ class Restructuring:
             if timestamp_ms is None:
                 return False
             self._timed_seen.add(slot)
-            see_timed(table.timed[slot], sample, timestamp_ms, self._reading)
+            see_timed(slot, table.timed[slot].head, sample, timestamp_ms, self._reading)
         self._take(old, slot, len(sample.series))
         return True
 
@@ -248,7 +248,7 @@ class Restructuring:
         elif timestamp_ms is not None and slot <= FIRST_TIMED:
             self._added += not seen
             self._timed_seen.add(slot)
-            see_timed(table.timed[slot], sample, timestamp_ms, self._reading)
+            see_timed(slot, table.timed[slot].head, sample, timestamp_ms, self._reading)
         else:
             # A series may not be ordinary and timed on one page: what is timed then comes too late.
             return self._add(number, head, sample, timestamp_ms, late=seen, instead_of=slot)
@@ -268,7 +268,6 @@ class Restructuring:
         self._added += 1
         if timestamp_ms is not None:
             timed = Timed(head, last_ms=_NEVER_NEWER) if late else Timed(head)
-            see_timed(timed, sample, timestamp_ms, self._reading)
         elif sample.exemplar is not None:
             self._reading.exemplars.append((head, sample.exemplar, self._reading.at_ms))
         slot = table.add(head, sample.value, number, timed)
@@ -276,6 +275,8 @@ class Restructuring:
             self._line_of_stem.append(number)
         else:
             self._timed_seen.add(slot)
+            assert timestamp_ms is not None
+            see_timed(slot, head, sample, timestamp_ms, self._reading)
         if instead_of != COMMENT and not late:
             table.answer_to(head, slot)
             self._replaced.append((head, instead_of))

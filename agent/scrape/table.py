@@ -1,8 +1,8 @@
 """What is known of a page's series between scrapes: the interface, and what both implementations share.
 
 A table keeps the lines of the last good page and, for every series on it, its encoded labels and value. Most series
-are *ordinary*: their sample's time is the scrape's. A *timed* one brings its own timestamps; those are few or rare, and
-handled one by one.
+are *ordinary*: their sample's time is the scrape's. A *timed* one brings its own timestamps, as all do on a cAdvisor
+page; it is sent only when it has a newer sample.
 """
 
 from collections.abc import Generator, Iterator
@@ -11,6 +11,8 @@ from typing import Protocol
 
 from agent.scrape.body import Body
 from agent.scrape.labelling import ScrapeError
+from agent.scrape.part import Part
+from agent.scrape.timed import Loose, Pending
 from pipeline.wire.exposition import Format, PageExemplar
 from pipeline.wire.remote_write import STALE_NAN
 
@@ -22,23 +24,13 @@ Steps = Generator[None, None, None]
 
 
 @dataclass(slots=True)
-class Timed:
-    """A series with timestamps of its own: `head` are its encoded labels, `last_ms` and `value` its newest sample."""
-
-    head: bytes
-    last_ms: int = -(2**63)
-    value: bytes = b""
-    live: bool = False
-    """Whether a staleness marker is owed when it goes: only with track_timestamps_staleness."""
-
-
-@dataclass(slots=True)
 class Reading:
     """What a page held beyond its ordinary samples, and what it counts; complete after `Table.read` is exhausted.
 
-    `loose` are samples to be sent one by one: (encoded labels, value, time). `exemplars` come with the time of their
-    sample. The counts mean what Prometheus' `scrape_samples_scraped`, `scrape_samples_post_metric_relabeling` and
-    `scrape_series_added` mean; `duplicates`, `out_of_order` and `out_of_bounds` are samples dropped as Prometheus does.
+    `loose` are samples to be sent one by one, `pending` those of timed series until the page proves good. `exemplars`
+    come with the time of their sample. The counts mean what Prometheus' `scrape_samples_scraped`,
+    `scrape_samples_post_metric_relabeling` and `scrape_series_added` mean; `duplicates`, `out_of_order` and
+    `out_of_bounds` are samples dropped as Prometheus does.
     """
 
     at_ms: int
@@ -48,30 +40,17 @@ class Reading:
     duplicates: int = 0
     out_of_order: int = 0
     out_of_bounds: int = 0
-    loose: list[tuple[bytes, bytes, int]] = field(default_factory=list)
+    loose: list[Loose] = field(default_factory=list)
     exemplars: list[tuple[bytes, PageExemplar, int]] = field(default_factory=list)
-    pending: list[tuple[Timed, bytes, int]] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
     metadata_changed: bool = False
 
-    def see_timed(self, timed: Timed, value: bytes, timestamp_ms: int) -> None:
+    def see_timed(self, slot: int, value: bytes, timestamp_ms: int) -> None:
         """Note a sample with a timestamp of its own; it counts once the whole page proves good."""
         if timestamp_ms > self.at_ms + MAX_AHEAD_MS:
             self.out_of_bounds += 1
         else:
-            self.pending.append((timed, value, timestamp_ms))
-
-    def settle_timed(self, track: bool) -> None:
-        """Take what is newer than each series' last sample; drop and count what is not, but for plain repetitions."""
-        for timed, value, timestamp_ms in self.pending:
-            timed.live = track
-            if timestamp_ms > timed.last_ms:
-                timed.last_ms, timed.value = timestamp_ms, value
-                self.loose.append((timed.head, value, timestamp_ms))
-            elif timestamp_ms < timed.last_ms:
-                self.out_of_order += 1
-            elif value != timed.value:
-                self.duplicates += 1
-        self.pending.clear()
+            self.pending.append((slot, value, timestamp_ms))
 
     def restart(self) -> None:
         """Forget what a first look at the page has found."""
@@ -118,6 +97,9 @@ class Table(Protocol):
 
     def requests(self, at_ms: int, max_samples: int, max_bytes: int) -> Iterator[tuple[bytes, int, int]]:
         """Encode the ordinary samples of the last page read: (snappy block, samples, bytes before compression)."""
+
+    def loose_requests(self, samples: list[Loose], max_samples: int, max_bytes: int) -> Iterator[Part | None]:
+        """Encode samples that are sent one by one; None comes between slices of the work."""
 
     def knows(self, head: bytes) -> bool:
         """Tell whether the last page had an ordinary series with these encoded labels."""

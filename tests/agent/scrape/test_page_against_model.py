@@ -8,13 +8,15 @@ import pytest
 
 from agent.scrape.labelling import Labelling
 from agent.scrape.page import PageOptions
+from agent.scrape.table import TableOptions
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import Format, Sample, entries
 from pipeline.wire.remote_write import Labels
 from tests.agent.scrape.pages import IMPLEMENTATIONS, T0, new_page, scrape, show, shown, stored
 
 NAMES = [*(f"plain_{n}" for n in range(8)), *(f'label_{n}{{x="{n}",y="a}}b"}}' for n in range(8))]
-TIMED = [f"timed_{n}" for n in range(3)]
+TIMED = [*(f"timed_{n}" for n in range(3)), 'timed{x="1"}', "plain_3"]
+TIMED_VALUES = ["1", "2", "1.5e3", "-.5", "NaN", "+Inf"]
 VALUES = ["0", "1", "-2.5", "1e9", "NaN", "+Inf", "123456.78901234567", "0.1"]
 CONTENT_TYPES = {Format.TEXT: "text/plain", Format.OPENMETRICS: "application/openmetrics-text"}
 
@@ -31,6 +33,7 @@ def relabel(labels: Labels) -> Labels | None:
 class Model:
     """What Prometheus would store, worked out without remembering anything but what is live."""
 
+    honor_timestamps: bool
     live: set[str] = field(default_factory=set)
     newest: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -49,7 +52,7 @@ class Model:
             if labels is None:
                 continue
             series, value = show(labels), shown(sample.value)
-            if sample.timestamp_ms is None:
+            if sample.timestamp_ms is None or not self.honor_timestamps:
                 if series not in seen:
                     out[series] = [(value, at_ms)]
                 seen.add(series)
@@ -66,6 +69,10 @@ class Model:
         return good, {**(out if good else {}), **ended}
 
     known: set[str] = field(default_factory=set)
+
+
+def timed(chance: random.Random, clock: int) -> str:
+    return f"{chance.choice(TIMED_VALUES)} {clock + chance.choice([0, 0, 0, 5, -5])}"
 
 
 def pages(chance: random.Random) -> Iterator[tuple[bytes, Format]]:
@@ -86,9 +93,13 @@ def pages(chance: random.Random) -> Iterator[tuple[bytes, Format]]:
                     lines.insert(at, (chance.choice(["# HELP a b", "# TYPE a gauge"]), ""))
                 case 4:
                     clock += 1
-                    lines.insert(at, (chance.choice(TIMED), f"1 {clock + chance.choice([0, 5, -5])}"))
+                    lines.insert(at, (chance.choice(TIMED), timed(chance, clock)))
+        moves = chance.random() < 0.5
+        clock += moves
         lines = [
             (name, chance.choice(VALUES) if value in VALUES and chance.random() < 0.3 else value)
+            if " " not in value
+            else (name, timed(chance, clock) if moves and chance.random() < 0.8 else value)
             for name, value in lines
         ]
         texts = [f"{name} {value}".rstrip() for name, value in lines]
@@ -104,11 +115,15 @@ def pages(chance: random.Random) -> Iterator[tuple[bytes, Format]]:
 
 @pytest.mark.parametrize("accelerated", IMPLEMENTATIONS)
 @pytest.mark.parametrize("block", [1, 3, 10_000])
-def test_pages_that_change_at_random_are_stored_as_if_each_were_read_anew(accelerated: bool, block: int) -> None:
+@pytest.mark.parametrize("honor_timestamps", [True, False])
+def test_pages_that_change_at_random_are_stored_as_if_each_were_read_anew(
+    accelerated: bool, block: int, honor_timestamps: bool
+) -> None:
     for seed in range(150):
         chance = random.Random(seed)
-        page = new_page(accelerated, PageOptions(max_samples=block), Labelling(target=(), relabel=relabel))
-        model = Model()
+        options = PageOptions(table=TableOptions(honor_timestamps=honor_timestamps), max_samples=block)
+        page = new_page(accelerated, options, Labelling(target=(), relabel=relabel))
+        model = Model(honor_timestamps)
         for number, (body, page_format) in enumerate(pages(chance)):
             at_ms = T0 + number * 1000
             good, expected = model.scrape(body, page_format, at_ms)
