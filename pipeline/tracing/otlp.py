@@ -240,6 +240,7 @@ def exporter_of(config: TracingConfig) -> SpanExporter:
 
 
 def _http(config: TracingConfig, headers: dict[str, str], timeout_s: float) -> SpanExporter:
+    import requests
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
@@ -254,7 +255,11 @@ def _http(config: TracingConfig, headers: dict[str, str], timeout_s: float) -> S
         for name, file in names.items():
             if _pem(file, "") is not None:
                 tls[name] = str(file)
+    session = requests.Session()
+    # Else a bundle of authorities that the environment names would replace ca_file, and ~/.netrc add credentials.
+    session.trust_env = False
     return OTLPSpanExporter(
+        session=session,
         endpoint=f"{'http' if config.insecure else 'https'}://{config.endpoint}/v1/traces",
         headers=headers,
         timeout=timeout_s,

@@ -7,8 +7,12 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from prometheus_client import CollectorRegistry
 
-from pipeline.errors import TransientError
+from gateway.config import GatewayConfig
+from gateway.service import Gateway
+from pipeline.errors import PermanentError, TransientError
+from pipeline.tracing import TracingConfig
 from pipeline.wire import snappy
 from pipeline.wire.push_pb2 import Ack, PushRequest, PushResponse
 from tests.gateway.running import BEARER, WRITE, Running, batch, own, running, series, stream, until
@@ -138,3 +142,14 @@ async def test_a_stream_that_breaks_ends_its_spans(tmp_path: Path) -> None:
         await until(ended, "the stream has ended")
         run.log.open.set()
     assert collector.one("accept").error == "the stream ended before its answer"
+
+
+async def test_where_spans_go_is_not_changed_by_a_reload(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        elsewhere = TracingConfig(endpoint="127.0.0.1:4317")
+        config = GatewayConfig.model_validate({"log": {"sqlite": {"path": str(tmp_path / "log")}}})
+        gateway = Gateway(
+            config, run.log, CollectorRegistry(), load=lambda: config.model_copy(update={"tracing": elsewhere})
+        )
+        with pytest.raises(PermanentError, match="tracing: a change needs a restart"):
+            await gateway.reload()

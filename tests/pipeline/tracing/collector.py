@@ -1,6 +1,7 @@
 """A collector of spans on a real socket, and what a test asks of the spans it got."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.telemetry import TracingMetrics
 from pipeline.tracing import Tracing, TracingConfig, open_tracing
+from tests.certificates import CA, SERVER, SERVER_KEY
 
 ABOVE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 BESIDE = "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203332-01"
@@ -62,7 +64,7 @@ class Collector:
         return span
 
     def config(self, client_type: str = "http", **more: Any) -> TracingConfig:
-        base = {"client_type": client_type, "endpoint": f"127.0.0.1:{self.port}", "insecure": True}
+        base = {"client_type": client_type, "endpoint": f"127.0.0.1:{self.port}", "insecure": "tls_config" not in more}
         return TracingConfig.model_validate({**base, "sampling_fraction": 1, "timeout": "1s", **more})
 
 
@@ -85,8 +87,8 @@ def _attributes(pairs: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
-    """Run a collector that takes OTLP over HTTP."""
+async def collecting(*, tls: bool = False) -> AsyncIterator[Collector]:
+    """Run a collector that takes OTLP over HTTP; with `tls` it wants a client certificate."""
     collector = Collector()
 
     async def take(request: web.Request) -> web.Response:
@@ -101,7 +103,12 @@ async def collecting() -> AsyncIterator[Collector]:
     app.router.add_post("/v1/traces", take)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    context = None
+    if tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=CA)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(SERVER, SERVER_KEY)
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     collector.port = runner.addresses[0][1]
     try:
         yield collector
@@ -112,8 +119,8 @@ async def collecting() -> AsyncIterator[Collector]:
 
 
 @asynccontextmanager
-async def collecting_grpc() -> AsyncIterator[Collector]:
-    """Run a collector that takes OTLP over gRPC."""
+async def collecting_grpc(*, tls: bool = False) -> AsyncIterator[Collector]:
+    """Run a collector that takes OTLP over gRPC; with `tls` it wants a client certificate."""
     collector = Collector()
 
     async def export(body: bytes, context: Any) -> bytes:
@@ -125,7 +132,12 @@ async def collecting_grpc() -> AsyncIterator[Collector]:
     handler = grpc.unary_unary_rpc_method_handler(export)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
-    collector.port = server.add_insecure_port("127.0.0.1:0")
+    if tls:
+        pair = (SERVER_KEY.read_bytes(), SERVER.read_bytes())
+        credentials = grpc.ssl_server_credentials([pair], CA.read_bytes(), require_client_auth=True)
+        collector.port = server.add_secure_port("127.0.0.1:0", credentials)
+    else:
+        collector.port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
         yield collector

@@ -13,6 +13,7 @@ from pipeline.errors import PermanentError
 from pipeline.telemetry import TracingMetrics
 from pipeline.tracing import NO_SPAN, OFF, TracingConfig, open_tracing
 from pipeline.tracing.otlp import MAX_LINKS, MAX_QUEUED_SPANS
+from tests.certificates import CA, CLIENT, CLIENT_KEY
 from tests.pipeline.tracing.collector import ABOVE, BESIDE, UNSAMPLED, collecting, collecting_grpc, tracing
 
 
@@ -48,6 +49,22 @@ async def test_spans_reach_a_collector_over_grpc_compressed_and_with_headers() -
                 await asyncio.sleep(0.01)
         assert collector.one("work").parent == ""
         assert collector.headers[0]["x-tenant"] == "t"
+
+
+FILES = {"ca_file": str(CA), "cert_file": str(CLIENT), "key_file": str(CLIENT_KEY)}
+INLINE = {"ca": CA.read_text(), "cert": CLIENT.read_text(), "key": CLIENT_KEY.read_text(), "server_name": "server.test"}
+
+
+@pytest.mark.parametrize(("client_type", "tls"), [("http", FILES), ("grpc", FILES), ("grpc", INLINE)])
+async def test_both_ways_are_encrypted_and_prove_who_we_are(client_type: str, tls: dict[str, str]) -> None:
+    registry = CollectorRegistry()
+    async with (collecting if client_type == "http" else collecting_grpc)(tls=True) as collector:
+        async with tracing(collector.config(client_type, tls_config=tls, timeout="10s"), registry=registry) as on:
+            on.span("work").end()
+            async with asyncio.timeout(20):
+                while not outcomes(registry):  # noqa: ASYNC110 - the exporter has a thread of its own
+                    await asyncio.sleep(0.01)
+        assert collector.one("work")
 
 
 async def test_http_requests_are_compressed_and_carry_the_headers() -> None:
