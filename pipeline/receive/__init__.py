@@ -1,1 +1,0 @@
-"""What receivers share: bounded bodies, decompression limits."""
