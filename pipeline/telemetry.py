@@ -324,7 +324,7 @@ class TracingMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.spans = Counter(
             "pronoia_tracing_spans_total",
-            "Spans that were ended: exported, failed (the collector did not take them), or dropped (the queue was full).",
+            "Spans that were ended: exported, failed (the collector did not take them), dropped (no room to wait).",
             ["component", "outcome"],
             registry=registry,
         )
