@@ -166,6 +166,8 @@ class _Exporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch; called by the queue's thread only."""
+        if self._closed:
+            return SpanExportResult.FAILURE  # as good as never taken: counted as dropped
         self.taken += len(spans)
         with self._reasons:
             result = self._inner.export(spans)

@@ -169,7 +169,9 @@ async def test_closing_is_not_held_up_by_a_collector_that_never_answers() -> Non
         async with asyncio.timeout(20):
             await on.close()
         on.span("late").end()
-    assert outcomes(registry)["dropped"] >= 1
+        # The request that is on its way when we give up is neither: nobody knows what will become of it.
+        found = outcomes(registry)
+        assert found.get("failed", 0) + found["dropped"] in (1_001, 1_001 - 512)
 
 
 async def test_nothing_is_traced_when_it_is_off() -> None:
