@@ -4,7 +4,8 @@ import contextlib
 import sys
 from array import array
 from collections.abc import Callable, Generator, Iterator
-from itertools import accumulate
+from itertools import accumulate, compress, count, repeat
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from agent.scrape.body import Body
@@ -66,8 +67,11 @@ class FastTable(PlainTable):
         for some in split(body.buffer, body.size):
             lines += some
             yield
-        yield from Restructuring(self, lines, page_format, reading).run(cut_end(lines, page_format))
-        self._keep(body, array("I", accumulate((len(line) + 1 for line in lines), initial=0)))
+        old = yield from self._old_lines()
+        yield from Restructuring(self, old, lines, page_format, reading).run(cut_end(lines, page_format))
+        del old
+        yield
+        self._keep(body, array("I", accumulate(map(add, map(len, lines), repeat(1)), initial=0)))
         yield
 
     def _keep(self, body: Body, starts: "array[int]") -> None:
@@ -105,13 +109,20 @@ class FastTable(PlainTable):
             starts[line] = start + len(text) + 1
         return bool(starts[lines] == length + 1)
 
-    def old_lines(self) -> list[bytes]:
+    def _old_lines(self) -> Generator[None, None, list[bytes]]:
         """Return the lines of the last good page."""
         starts, page = self._starts, self._page
+        lines: list[bytes] = []
+        for some in split(page, starts[-1] - 1):
+            lines += some
+            yield
+        if len(lines) == len(starts) - 1:
+            return lines
+        # A quoted line feed makes one line of two.
         return [bytes(page[start : starts[number + 1] - 1]) for number, start in enumerate(starts[:-1])]
 
     def metadata_lines(self) -> Iterator[bytes]:
         """Return the comment lines."""
-        for number, slot in enumerate(self.slots):
-            if slot == COMMENT and (line := self._page[self._starts[number] : self._starts[number + 1] - 1]):
+        for number in compress(count(), map(COMMENT.__eq__, self.slots)):
+            if line := self._page[self._starts[number] : self._starts[number + 1] - 1]:
                 yield bytes(line)

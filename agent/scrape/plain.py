@@ -83,7 +83,7 @@ class PlainTable:
         for some in split(body.buffer, body.size):
             lines += some
             yield
-        yield from Restructuring(self, lines, page_format, reading).run(cut_end(lines, page_format))
+        yield from Restructuring(self, self._lines, lines, page_format, reading).run(cut_end(lines, page_format))
         self._lines = lines
 
     def _finish(self, reading: Reading) -> Steps:
@@ -249,10 +249,6 @@ class PlainTable:
         return spare
 
     # ── series, by their labels ──
-
-    def old_lines(self) -> list[bytes]:
-        """Return the lines of the last good page."""
-        return self._lines
 
     def find(self, head: bytes) -> int:
         """Return the stem or timed series with these labels, or COMMENT where there is none."""

@@ -7,11 +7,13 @@ none, which makes it a first sight: parsed, labelled, encoded. The table changes
 import math
 import re
 from array import array
+from itertools import compress
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from agent.scrape.alignment import Alignment, align, key_of
 from agent.scrape.labelling import ScrapeError
 from agent.scrape.table import Reading, Steps
-from agent.scrape.timed import NUMBER, Timed
+from agent.scrape.timed import NUMBER, Timed, split_timed
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedError
 from pipeline.wire.remote_write import pack_double
@@ -30,7 +32,6 @@ TAIL: Final = {
     Format.OPENMETRICS: re.compile(rb" " + NUMBER).fullmatch,
 }
 """What follows the series in most lines: a decimal number and nothing else."""
-_BARE_KEY = re.compile(rb"[^ \t{]*").match
 
 _SLICE_LINES = 2_000
 _SLICE_ENDS = 1_000
@@ -68,10 +69,12 @@ def see_timed(slot: int, head: bytes, sample: Sample, timestamp_ms: int, reading
 class Restructuring:
     """One reading of one page, from the table's last state to its next."""
 
-    def __init__(self, table: "PlainTable", lines: list[bytes], page_format: Format, reading: Reading) -> None:
+    def __init__(
+        self, table: "PlainTable", old: list[bytes], lines: list[bytes], page_format: Format, reading: Reading
+    ) -> None:
         self._table = table
         self._lines = lines
-        self._old = table.old_lines()
+        self._old = old
         self._format = page_format
         self._reading = reading
         self._reader = Lines(page_format, canonical_bounds=table.options.canonical_bounds)
@@ -82,9 +85,11 @@ class Restructuring:
         self._key_bytes = array("I")
         self._next_old = 0
         self._matched = bytearray(len(self._old))
+        self._alignment: Alignment | None = None
         self._by_key: dict[bytes, int] | None = None
         self._line_of_stem = array("i", [-1]) * len(table.stems)
         self._timed_seen: set[int] = set()
+        self._line_of_timed: dict[int, int] | None = None
         self._stems_before = len(table.stems)
         self._timed_before = set(table.timed)
         self._added = 0
@@ -94,9 +99,12 @@ class Restructuring:
     def run(self, problem: str | None) -> Steps:
         """Read all lines, then change the table; raises PageError, for a good page with `problem` too."""
         self._reading.metadata_changed = True
+        yield from self._align()
         number = 0
         while number < len(self._lines):
-            if self._place(number):
+            if equal := self._take_equal(number):
+                number += equal
+            elif self._place(number):
                 number += 1
             elif self._by_key is None:
                 yield from self._index()
@@ -112,9 +120,44 @@ class Restructuring:
 
     # ── finding each line's series ──
 
+    def _align(self) -> Steps:
+        self._alignment = yield from align(self._old, self._table.key_bytes, self._lines)
+
+    def _partner(self, number: int) -> int:
+        """Return the old line that the alignment found for a line, or -1."""
+        return -1 if self._alignment is None else self._alignment.partners[number]
+
+    def _take_equal(self, number: int) -> int:
+        """Take lines that are as they were, from this one up to the first that needs a look; return how many."""
+        if self._unsure or self._alignment is None or self._alignment.looks[number]:
+            return 0
+        table, old = self._table, self._alignment.partners[number]
+        end = self._alignment.looks.find(1, number, number + _SLICE_LINES)
+        most = (end if end >= 0 else min(number + _SLICE_LINES, len(self._lines))) - number
+        if (clash := self._matched.find(1, old, old + most)) >= 0:
+            most = clash - old
+        line_of_stem, behind = self._line_of_stem, number
+        for slot in table.slots[old : old + most]:
+            if slot >= 0:
+                if line_of_stem[slot] >= 0:
+                    break
+                line_of_stem[slot] = behind
+            elif slot != DROPPED:
+                break
+            behind += 1
+        taken = behind - number
+        self._slots.extend(table.slots[old : old + taken])
+        self._key_bytes.extend(table.key_bytes[old : old + taken])
+        self._matched[old : old + taken] = b"\1" * taken
+        self._next_old = old + taken
+        self._cost += 1 + taken // 8
+        return taken
+
     def _place(self, number: int) -> bool:
         """Give the line to the series of the last page that it shows; return False where none is found cheaply."""
-        line, old = self._lines[number], self._next_old
+        line, old = self._lines[number], self._partner(number)
+        if old < 0:
+            old = self._next_old
         self._cost += 1
         table = self._table
         if old < len(self._matched) and not self._matched[old]:
@@ -122,9 +165,7 @@ class Restructuring:
             if line == self._old[old] or (size and line[:size] == self._old[old][:size]):
                 return self._match(number, old, line)
         if self._by_key is not None:
-            end = line.rfind(b"}") + 1
-            key = line[:end] if end else _BARE_KEY(line)[0]  # type: ignore[index] # always matches
-            found = self._by_key.get(key)
+            found = self._by_key.get(key_of(line))
             if found is not None and not self._matched[found]:
                 return self._match(number, found, line)
         return False
@@ -138,7 +179,13 @@ class Restructuring:
                 return False
             if b"TYPE" in line:
                 self._reader.read(line)
-        elif slot == DUPLICATE or slot <= FIRST_TIMED or (slot >= 0 and self._line_of_stem[slot] >= 0):
+        elif slot <= FIRST_TIMED:
+            sample = split_timed(line[size:], self._format)
+            if sample is None:
+                return False
+            self._timed_seen.add(slot)
+            self._reading.see_timed(slot, *sample)
+        elif slot == DUPLICATE or (slot >= 0 and self._line_of_stem[slot] >= 0):
             return False  # these are read in full; the last when another text with the same labels came first
         elif self._unsure or line != self._old[old]:
             found = self._tail(line, size)
@@ -158,11 +205,14 @@ class Restructuring:
         self._key_bytes.append(size)
 
     def _index(self) -> Steps:
-        """Make the last page's series findable by their text."""
+        """Make the last page's series findable by their text, but for those that have their lines already."""
         table = self._table
         by_key: dict[bytes, int] = {}
         self._by_key = by_key
-        for old, slot in enumerate(table.slots):
+        taken = self._matched if self._alignment is None else self._alignment.taken
+        old = -1
+        while (old := taken.find(0, old + 1)) >= 0:
+            slot = table.slots[old]
             if slot != COMMENT and slot != DUPLICATE and not self._matched[old]:
                 by_key.setdefault(self._old[old][: table.key_bytes[old]], old)
             if old % 5_000 == 0:
@@ -180,6 +230,8 @@ class Restructuring:
             if number + 1 == len(self._lines):
                 self._refuse(f"line {number + 1}: {error}", number)
             self._lines[number : number + 2] = [line + b"\n" + self._lines[number + 1]]
+            # The lines behind have other numbers now.
+            self._alignment = self._by_key = None
             return number
         except MalformedError as error:
             self._refuse(f"line {number + 1}: {error}", number)
@@ -199,6 +251,9 @@ class Restructuring:
         timestamp_ms = sample.timestamp_ms if table.options.honor_timestamps else None
         assert self._by_key is not None
         old = self._by_key.get(sample.series)
+        partner = self._partner(number)
+        if partner >= 0 and table.slots[partner] != DUPLICATE and self._had(partner, sample.series):
+            old = partner
         if old is not None and not self._matched[old] and self._see_again(number, old, sample, timestamp_ms):
             return
         try:
@@ -243,16 +298,26 @@ class Restructuring:
             return DUPLICATE
         if timestamp_ms is None and slot >= 0:
             self._line_of_stem[slot] = number
-            self._added += 1
+            self._added += not self._had(table.line_of_stem[slot], sample.series)
             self._set_value(slot, sample)
         elif timestamp_ms is not None and slot <= FIRST_TIMED:
-            self._added += not seen
+            self._added += not seen and not self._had_timed(slot, sample.series)
             self._timed_seen.add(slot)
             see_timed(slot, table.timed[slot].head, sample, timestamp_ms, self._reading)
         else:
             # A series may not be ordinary and timed on one page: what is timed then comes too late.
             return self._add(number, head, sample, timestamp_ms, late=seen, instead_of=slot)
         return slot
+
+    def _had(self, old: int, series: bytes) -> bool:
+        """Tell whether an old line shows a series with this text; its own line is then still to come."""
+        return self._old[old][: self._table.key_bytes[old]] == series
+
+    def _had_timed(self, slot: int, series: bytes) -> bool:
+        if self._line_of_timed is None:
+            slots = self._table.slots
+            self._line_of_timed = {slot: old for old, slot in enumerate(slots) if slot <= FIRST_TIMED}
+        return slot in self._line_of_timed and self._had(self._line_of_timed[slot], series)
 
     def _add(
         self,
@@ -306,8 +371,10 @@ class Restructuring:
 
     def _check_limit(self) -> None:
         limit = self._table.options.sample_limit
+        if not limit:
+            return
         kept = [line for line, slot in enumerate(self._slots) if slot not in (COMMENT, DROPPED, DUPLICATE)]
-        if not limit or len(kept) <= limit:
+        if len(kept) <= limit:
             return
         beyond = kept[limit]
         within = set(self._slots[:beyond])
@@ -325,11 +392,13 @@ class Restructuring:
         table.slots, table.key_bytes, table.format = self._slots, self._key_bytes, self._format
         table.line_of_stem = self._line_of_stem
         # From the last one down: the stem that fills a gap is then always one that stays.
-        for slot in range(len(table.stems) - 1, -1, -1):
-            if self._line_of_stem[slot] < 0:
-                self._end(slot, bool(table.live[slot]))
-            if slot % _SLICE_ENDS == 0:
+        downwards = range(len(table.stems) - 1, -1, -1)
+        gone = list(compress(downwards, map((0).__gt__, reversed(self._line_of_stem))))
+        for number, slot in enumerate(gone, 1):
+            self._end(slot, bool(table.live[slot]))
+            if number % _SLICE_ENDS == 0:
                 yield
+        yield
         for slot in table.timed.keys() - self._timed_seen:
             self._end(slot, table.timed[slot].live)
         table.samples = len(self._slots) - self._slots.count(COMMENT)
