@@ -416,3 +416,21 @@ def test_a_page_that_exposes_a_report_series_keeps_its_own_sample(accelerated: b
     page = new_page(accelerated)
     _, parts = scrape(page, b"up 5\n")
     assert stored(parts, reports=True)["up"] == [("5.0", T0)]
+
+
+@pytest.mark.parametrize("tail", ["", " 1000"])
+def test_a_series_that_changes_places_or_is_shown_twice_has_not_been_added(accelerated: bool, tail: str) -> None:
+    page = new_page(accelerated)
+
+    def added(*names: str) -> int:
+        body = "".join(f"{name} 1{tail}\n" for name in names)
+        taken, _ = scrape(page, body.encode(), T0 + len(tail))
+        assert not taken.error
+        return taken.reading.added
+
+    assert added("a", "b", "c", "d") == 4
+    assert added("d", "a", "b", "c") == 0
+    assert added("c", "d", "a", "b", "c") == 0
+    assert added("x", "b", "c", "d", "a", "b") == 1
+    assert added("a", "b") == 0
+    assert added("x", "a", "b", "c") == 2
