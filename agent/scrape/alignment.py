@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import compress
 from operator import ne
 
-_FIRST_CHUNK, _LAST_CHUNK = 16, 4_096
+_FIRST_CHUNK, _LAST_CHUNK = 16, 2_048
 _FIRST_WINDOW, _LAST_WINDOW = 64, 4_096
 
 

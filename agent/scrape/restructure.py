@@ -1,7 +1,8 @@
 """Reading a page that shows other series than the last one, or shows them in another order (in plain Python).
 
-Every line finds its series: the one behind the last line's, the one with the same text elsewhere on the last page, or
-none, which makes it a first sight: parsed, labelled, encoded. The table changes only when the whole page is good.
+Every line finds its series: the one that an alignment of both pages found, the one with the same text elsewhere on the
+last page, or none, which makes it a first sight: parsed, labelled, encoded. Lines that are as they were are taken in
+one go. The table changes only when the whole page is good.
 """
 
 import math
@@ -116,6 +117,7 @@ class Restructuring:
         if problem is not None:
             self._refuse(f"line {number + 1}: {problem}", number)
         self._check_limit()
+        yield
         yield from self._commit()
 
     # ── finding each line's series ──
@@ -394,6 +396,7 @@ class Restructuring:
         # From the last one down: the stem that fills a gap is then always one that stays.
         downwards = range(len(table.stems) - 1, -1, -1)
         gone = list(compress(downwards, map((0).__gt__, reversed(self._line_of_stem))))
+        yield
         for number, slot in enumerate(gone, 1):
             self._end(slot, bool(table.live[slot]))
             if number % _SLICE_ENDS == 0:
