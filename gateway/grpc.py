@@ -38,6 +38,7 @@ _STATUS: Final = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
 
 class GrpcFront:
@@ -53,10 +54,10 @@ class GrpcFront:
         for waiting in self._waiting:
             waiting.reschedule(now_s)
 
-    def handlers(self) -> "tuple[grpc.GenericRpcHandler[bytes, bytes], ...]":
+    def handlers(self) -> "tuple[grpc.GenericRpcHandler, ...]":
         """Return the methods. Messages come and go as bytes: one that is none of ours gets our answer, not gRPC's."""
-        push = grpc.stream_stream_rpc_method_handler(self._push)
-        clymene = grpc.unary_unary_rpc_method_handler(self._clymene)
+        push: Handler = grpc.stream_stream_rpc_method_handler(self._push)
+        clymene: Handler = grpc.unary_unary_rpc_method_handler(self._clymene)
         return (
             grpc.method_handlers_generic_handler(PUSH[0], {PUSH[1]: push}),
             grpc.method_handlers_generic_handler(CLYMENE[0], {CLYMENE[1]: clymene}),

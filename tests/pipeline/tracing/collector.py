@@ -129,7 +129,7 @@ async def collecting_grpc(*, tls: bool = False) -> AsyncIterator[Collector]:
         return b""
 
     service = "opentelemetry.proto.collector.trace.v1.TraceService"
-    handler = grpc.unary_unary_rpc_method_handler(export)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(export)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
     if tls:
