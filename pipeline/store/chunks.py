@@ -20,6 +20,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 from pipeline.wire.errors import MalformedError
@@ -106,7 +107,10 @@ def _scale(values: Sequence[float], scale: int) -> list[int] | None:
 def _encode_integers(exponent: int, numbers: list[int]) -> bytes:
     steps = list(map(operator.sub, numbers[1:], numbers))
     least, most = (min(steps), max(steps)) if steps else (0, 0)
-    width, code = next((w, c) for w, c in _WIDTHS if -(1 << 8 * w - 1) <= least and most < 1 << 8 * w - 1)
+    fitting = ((w, c) for w, c in _WIDTHS if -(1 << 8 * w - 1) <= least and most < 1 << 8 * w - 1)
+    width, code = next(fitting, _WIDTHS[-1])
+    if width == 8:
+        steps = list(map(_wrapped, steps))
     return _SCALED_HEAD.pack(exponent, width, len(numbers), numbers[0]) + _pack(array(code, steps).tobytes(), width)
 
 
@@ -115,11 +119,13 @@ def _decode_integers(width: int, count: int, first: int, data: bytes) -> list[in
     steps.frombytes(_unpack(data, _SCALED_HEAD.size, width))
     if len(steps) != count - 1:
         raise MalformedError(f"{len(steps)} differences for {count} numbers")
-    out = [first]
-    for step in steps:
-        first += step
-        out.append(first)
-    return out
+    out = list(accumulate(steps, initial=first))
+    return list(map(_wrapped, out)) if width == 8 else out
+
+
+def _wrapped(number: int) -> int:
+    """Return a number modulo 2^64, as an int64: the way from one int64 to another may be longer than one."""
+    return (number + (1 << 63) & (1 << 64) - 1) - (1 << 63)
 
 
 def _decode_xor(data: bytes) -> "array[float]":

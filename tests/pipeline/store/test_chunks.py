@@ -23,7 +23,8 @@ def test_every_bit_of_every_value_comes_back(values: list[float]) -> None:
     assert decode_values(encode_values(column), len(column)).tobytes() == column.tobytes()
 
 
-@given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=300))
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=300))
+@example([-(2**63), 2**63 - 1, -(2**63)])
 def test_every_timestamp_comes_back(times: list[int]) -> None:
     column = array("q", times)
     assert decode_times(encode_times(column)) == column
