@@ -7,10 +7,16 @@ from typing import Any, NoReturn
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from tests.servers.kafka import Kafka
 from tests.servers.processes import MissingServerError
 from tests.servers.prometheus import Prometheus
+
+# CI says the same of the same commit every time; at a desk every run looks elsewhere. Neither is a matter of speed.
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("desk", deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 LEFT_OUT = pytest.StashKey[list[str]]()
 
