@@ -28,6 +28,7 @@ LOAD_S = 60.0
 KILLS = 3
 # In each of two clusters: 50,000 samples/s in all.
 TARGETS, SERIES, INTERVAL_S = 5, 10_000, 2
+SERVED_AT_LEAST = 0.7  # of what would be served in a minute without faults: an agent that is dead asks for nothing
 
 
 @dataclass
@@ -115,7 +116,7 @@ async def expect_everything(scene: Scene) -> None:
         excused = [sample for sample in verdict.lost if not _of_a_page(sample, verdict.lost_pages & allowed)]
         verdict.lost, verdict.lost_pages = excused, verdict.lost_pages - allowed
         assert verdict.clean, str(verdict)
-        assert verdict.samples > 0.8 * LOAD_S / INTERVAL_S * TARGETS * SERIES * len(scene.exporters), (
+        assert verdict.samples > SERVED_AT_LEAST * LOAD_S / INTERVAL_S * TARGETS * SERIES * len(scene.exporters), (
             "the load was what it claims to be"
         )
         for cluster in (await scene.fleet.status())["clusters"]:
