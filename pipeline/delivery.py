@@ -63,7 +63,7 @@ class Backoff:
         ceiling_s = min(self.longest_s, self.first_s * 2 ** min(self.failures, 30))
         self.failures += 1
         delay_s = random.uniform(ceiling_s / 2, ceiling_s)
-        return delay_s if asked_s is None else max(asked_s, asked_s + delay_s / 10)
+        return delay_s if asked_s is None else asked_s + delay_s / 10
 
     def reset(self) -> None:
         """Forget the failures: the last try succeeded."""

@@ -82,9 +82,6 @@ class AgentMetrics:
         self.sent_bytes = Counter(
             "pronoia_agent_sent_bytes_total", "Payload bytes sent, repeats included.", by_destination, registry=registry
         )
-        self.pending_batches = Gauge(
-            "pronoia_agent_pending_batches", "Batches not yet acknowledged.", by_destination, registry=registry
-        )
         self.connected = Gauge(
             "pronoia_agent_destination_up",
             "Whether the last exchange with the destination went well.",
