@@ -17,16 +17,16 @@ from agent.config import AgentConfig, GlobalConfig, ScrapeConfig
 from agent.discovery import TargetGroup, Tools
 from agent.scrape.body import Body, Buffers
 from agent.scrape.fetch import HttpFetch, new_session
-from agent.scrape.labelling import LabelLimits, Labelling, ScrapeError
+from agent.scrape.labelling import ScrapeError
 from agent.scrape.loop import in_slices
 from agent.scrape.metadata import MetadataBook
 from agent.scrape.page import Page, Report
 from agent.scrape.part import Part
-from agent.scrape.pool import page_options
+from agent.scrape.pool import labelling_of, page_options
 from agent.targets import Dropped, Target, find_once, make_target
 from pipeline.config import ConfigError
 from pipeline.http_client import HttpAccess
-from pipeline.relabel import compile_rules, relabel
+from pipeline.relabel import compile_rules
 from pipeline.telemetry import DiscoveryMetrics
 from pipeline.wire.remote_write import Labels, decode_series
 from pronoia.agent_file import load_agent
@@ -82,7 +82,8 @@ async def scrape_once(page: str, job: ScrapeConfig | None, config: AgentConfig, 
     async with new_session(USER_AGENT) as session:
         target = Target(_NO_JOB, (), (), page, 60.0, 10.0) if job is None else await _target(page, job, session)
         body, said = _read_input(target.config) if page == "-" else await _fetch(target, page, session)
-    labelling = _labelling(target, config)
+    external = tuple(sorted(config.global_config.external_labels.items()))
+    labelling = labelling_of(target, external, config.cluster_label)
     kept = Page(labelling, page_options(target, canonical_bounds=config.canonical_bounds), MetadataBook())
     taken = await in_slices(kept.take(body, CONTENT_TYPES.get(form, said), int(time.time() * 1000)))
     if taken.error:
@@ -139,17 +140,3 @@ def _read_input(config: ScrapeConfig) -> tuple[bytes | Body, str]:
     # Only OpenMetrics has a last line, and it must have one.
     form = "openmetrics" if body.rstrip(b"\n").endswith(b"# EOF") else "text"
     return body, CONTENT_TYPES[form]
-
-
-def _labelling(target: Target, config: AgentConfig) -> Labelling:
-    job = target.config
-    rules = compile_rules(job.metric_relabel_configs, job.legacy_names)
-    return Labelling(
-        target=target.labels,
-        honor_labels=job.honor_labels,
-        relabel=(lambda labels: relabel(labels, rules)) if rules else None,
-        external=tuple(sorted(config.global_config.external_labels.items())),
-        cluster_label=config.cluster_label,
-        limits=LabelLimits(job.label_limit, job.label_name_length_limit, job.label_value_length_limit),
-        legacy_names=job.legacy_names,
-    )

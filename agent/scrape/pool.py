@@ -23,6 +23,7 @@ from pipeline.relabel import compile_rules, relabel
 from pipeline.telemetry import ScrapeMetrics
 from pipeline.tracing import OFF, Tracing
 from pipeline.wire.exposition import Format
+from pipeline.wire.remote_write import Labels
 
 logger = logging.getLogger(__name__)
 
@@ -138,17 +139,7 @@ class ScrapePool:
         ending.add_done_callback(partial(_tell, loop.target.url))
 
     def _page(self, target: Target) -> Page:
-        config = target.config
-        rules = compile_rules(config.metric_relabel_configs, config.legacy_names)
-        labelling = Labelling(
-            target=target.labels,
-            honor_labels=config.honor_labels,
-            relabel=(lambda labels: relabel(labels, rules)) if rules else None,
-            external=self._external,
-            cluster_label=self._cluster_label,
-            limits=LabelLimits(config.label_limit, config.label_name_length_limit, config.label_value_length_limit),
-            legacy_names=config.legacy_names,
-        )
+        labelling = labelling_of(target, self._external, self._cluster_label)
         return Page(
             labelling,
             page_options(target, self._max_samples, canonical_bounds=self._canonical_bounds),
@@ -167,6 +158,21 @@ class ScrapePool:
         if self._session is None:
             self._session = new_session(self._user_agent)
         return self._session
+
+
+def labelling_of(target: Target, external: Labels, cluster_label: str) -> Labelling:
+    """Return how the labels of a target's series are made."""
+    config = target.config
+    rules = compile_rules(config.metric_relabel_configs, config.legacy_names)
+    return Labelling(
+        target=target.labels,
+        honor_labels=config.honor_labels,
+        relabel=(lambda labels: relabel(labels, rules)) if rules else None,
+        external=external,
+        cluster_label=cluster_label,
+        limits=LabelLimits(config.label_limit, config.label_name_length_limit, config.label_value_length_limit),
+        legacy_names=config.legacy_names,
+    )
 
 
 def page_options(target: Target, max_samples: int = MAX_PART_SAMPLES, *, canonical_bounds: bool = False) -> PageOptions:
