@@ -32,7 +32,6 @@ from pipeline.log.sqlite_reader import (
     read_epoch,
     read_many,
     read_newest,
-    read_records,
     read_state,
     read_topics,
     unknown,
@@ -287,7 +286,7 @@ class SqliteLog:
 
     async def read(self, at: Partition, offset: int, *, max_bytes: int) -> Sequence[Record]:
         """Read records from `offset` on; empty at the end. Raises OffsetOutOfRangeError."""
-        return await self._reader.run(lambda db: read_records(db, at, offset, max_bytes))
+        return (await self.read_many([(at, offset)], max_bytes)).get(at, [])
 
     async def offset_at(self, at: Partition, time_ms: int) -> int:
         """Return the first offset appended at or after `time_ms`; the end where there is none."""
@@ -361,8 +360,9 @@ class SqliteLog:
     async def read_many(
         self, wanted: Sequence[tuple[Partition, int]], max_bytes: int
     ) -> Mapping[Partition, Sequence[Record]]:
-        """Read several partitions from offsets on."""
-        return await self._reader.run(lambda db: read_many(db, wanted, max_bytes))
+        """Read several partitions from offsets on, up to what `bounds_now` says now."""
+        spans = [(at, offset, self.bounds_now(at)[1]) for at, offset in wanted]
+        return await self._reader.run(lambda db: read_many(db, spans, max_bytes))
 
 
 def _items_of(headers: Headers) -> int:

@@ -53,34 +53,33 @@ class Reader:
 
 
 def read_many(
-    db: sqlite3.Connection, wanted: Sequence[tuple[Partition, int]], max_bytes: int
+    db: sqlite3.Connection, wanted: Sequence[tuple[Partition, int, int]], max_bytes: int
 ) -> dict[Partition, list[Record]]:
-    """Read several partitions in this order until `max_bytes` are reached; see `read_records`."""
+    """Read several partitions, each (which, from, end), in this order until `max_bytes` are reached.
+
+    At least one record comes where there is one. The end is the caller's: the file may hold more than its event loop
+    was told of so far, and an offset beyond what it knows would look like a log that was made anew.
+    """
     found: dict[Partition, list[Record]] = {}
     left = max_bytes
-    for at, offset in wanted:
+    for at, offset, end in wanted:
         if found and left <= 0:
             break
-        records, size = _read_records(db, at, offset, left, at_least_one=not found)
+        records, size = _read_records(db, at, offset, end, left, at_least_one=not found)
         left -= size
         if records:
             found[at] = records
     return found
 
 
-def read_records(db: sqlite3.Connection, at: Partition, offset: int, max_bytes: int) -> list[Record]:
-    """Read a partition from an offset on: as many as fit into `max_bytes`, at least one where there is one."""
-    return _read_records(db, at, offset, max_bytes, at_least_one=True)[0]
-
-
 def _read_records(
-    db: sqlite3.Connection, at: Partition, offset: int, max_bytes: int, *, at_least_one: bool
+    db: sqlite3.Connection, at: Partition, offset: int, end: int, max_bytes: int, *, at_least_one: bool
 ) -> tuple[list[Record], int]:
     id_, first, next_ = _partition(db, at)
     if not first <= offset <= next_:
         raise out_of_range(at, offset, first, next_)
     base = id_ << OFFSET_BITS
-    upto, total = _fit(db, base + offset, base + next_, max_bytes, at_least_one)
+    upto, total = _fit(db, base + offset, base + min(end, next_), max_bytes, at_least_one)
     sql = "SELECT id, time_ms, key, headers, payload FROM record WHERE id >= ? AND id < ? ORDER BY id"
     rows = db.execute(sql, (base + offset, upto)).fetchall()
     records = [

@@ -13,8 +13,9 @@ import pytest
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log import Log, LogFullError, OffsetOutOfRangeError, Partition, TopicSpec
 from pipeline.log.sqlite import SqliteLog
+from pipeline.log.sqlite_writer import Settled
 from pipeline.wire.envelope import Envelope, Headers, Signal, from_headers, to_headers
-from tests.contracts.beds import Owner, fetch, metrics, opened, small_files
+from tests.contracts.beds import Owner, fetch, metrics, opened, small_files, until
 
 AT = Partition("buffer", 0)
 OTHER = Partition("buffer", 1)
@@ -119,6 +120,36 @@ async def test_a_consumer_waits_behind_a_gap_at_the_end(tmp_path: Path) -> None:
         await numbered(log, 4)
         assert [record.offset for record in await fetch(consumer, 1)] == [3]
         await consumer.close()
+
+
+class _Held(SqliteLog):
+    """A log whose event loop learns late of what its writer has committed."""
+
+    holding = False
+
+    def _settled(self, settled: Settled) -> None:
+        if self.holding:
+            asyncio.get_running_loop().call_later(0.01, self._settled, settled)
+        else:
+            super()._settled(settled)
+
+
+async def test_a_reader_never_runs_ahead_of_what_the_group_knows(tmp_path: Path) -> None:
+    log = _Held(tmp_path, metrics())
+    async with opened(log):
+        await log.ensure_topic(TopicSpec("buffer", 2))
+        await numbered(log, 1)
+        log.holding = True
+        placed = await log.append_numbered(AT, headers(1), b"x")
+        with contextlib.closing(sqlite3.connect(tmp_path / "log.db")) as db:
+            await until(lambda: db.execute("SELECT count(*) FROM record").fetchone() == (2,))
+        consumer = await log.subscribe("g", ["buffer"], Owner())
+        assert [r.offset for r in (await consumer.fetch(max_bytes=2**20, timeout_s=10))[AT]] == [0]
+        assert not await consumer.fetch(max_bytes=2**20, timeout_s=0.01)
+        assert [r.offset for r in await log.read(AT, 0, max_bytes=2**20)] == [0]
+        log.holding = False
+        assert await placed == 1
+        assert [r.offset for r in (await consumer.fetch(max_bytes=2**20, timeout_s=10))[AT]] == [1]
 
 
 async def test_gaps_can_be_evicted_into_larger_gaps(tmp_path: Path) -> None:
