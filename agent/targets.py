@@ -180,6 +180,8 @@ class Targets:
         self._jobs = {config.job_name: Job(config) for config in jobs}
         self._tools = tools
         self._settle_s = settle_s
+        self._group: asyncio.TaskGroup | None = None
+        self._following: dict[Place, tuple[object, asyncio.Task[None]]] = {}
         self._groups: dict[Place, list[TargetGroup]] = {}
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
@@ -187,14 +189,57 @@ class Targets:
 
     async def run(self) -> None:
         """Let every discovery go on, each in a task of its own; returns only by cancellation."""
-        async with asyncio.TaskGroup() as tasks:
-            for job in self._jobs.values():
-                for place, stream in discover(job.config, self._tools).items():
-                    self._tools.metrics.failures.labels(place.job, place.kind)  # From the start, at 0.
-                    tasks.create_task(self._follow(place, stream), name=f"discovery {place}")
+        async with asyncio.TaskGroup() as self._group:
+            self._follow_all()
+            await asyncio.Event().wait()
+
+    def reload(self, jobs: Sequence[ScrapeConfig]) -> None:
+        """Follow these jobs from now on.
+
+        A discovery whose section is as it was goes on. What another one found stays until its successor has looked.
+        """
+        before, self._jobs = self._jobs, {}
+        for config in jobs:
+            known = before.get(config.job_name)
+            # The same object where nothing changed: what has it in hand need not compare.
+            unchanged = known is not None and known.config == config
+            self._jobs[config.job_name] = known if known is not None and unchanged else Job(config)
+            if not unchanged:
+                self._changed.add(config.job_name)
+        self.by_job = {name: self.by_job.get(name, JobTargets()) for name in self._jobs}
+        for name in before.keys() - self._jobs.keys():
+            self._tools.metrics.forget(name, {place.kind for place in self._following if place.job == name})
+        if self._group is not None:
+            self._follow_all()
+        self._wake.set()
+
+    def _follow_all(self) -> None:
+        """Begin the discoveries that are new or changed, and end those that are gone."""
+        assert self._group is not None
+        left, self._following = self._following, {}
+        for job in self._jobs.values():
+            for place, stream in discover(job.config, self._tools).items():
+                section, known = getattr(job.config, place.kind)[place.index], left.pop(place, None)
+                if known is not None and known[0] == section:
+                    self._following[place] = known
+                    continue
+                if known is not None:
+                    self._end(place, known[1])
+                self._tools.metrics.failures.labels(place.job, place.kind)  # From the start, at 0.
+                begun = self._group.create_task(self._follow(place, stream), name=f"discovery {place}")
+                self._following[place] = section, begun
+        for place, (_, task) in left.items():
+            self._end(place, task)
+            self._groups.pop(place, None)
+
+    def _end(self, place: Place, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        self._tools.forget(place)
 
     async def _follow(self, place: Place, stream: Groups) -> None:
         async for groups in stream:
+            if not groups and self._groups.get(place) and self._tools.has_failed(place):
+                continue  # A successor that could not look: what its predecessor found stays.
             self._groups[place] = groups
             self._changed.add(place.job)
             self._wake.set()
@@ -214,9 +259,13 @@ class Targets:
         groups = [group for place, found in self._groups.items() if place.job == name for group in found]
         # Thousands of targets take longer than the loop may be held (ARCHITECTURE 11).
         large = sum(len(group.targets) for group in groups) > 200
-        job, before = self._jobs[name], self.by_job[name]
+        job = self._jobs.get(name)
+        if job is None:
+            return
         now = await asyncio.to_thread(job.targets, groups) if large else job.targets(groups)
-        self.by_job[name] = now
+        if self._jobs.get(name) is not job:
+            return  # Reloaded meanwhile: what is new comes next.
+        before, self.by_job[name] = self.by_job[name], now
         self._tools.metrics.targets.labels(name).set(len(now.active))
         self._tools.metrics.dropped_targets.labels(name).set(now.dropped_count)
         for dropped in now.dropped:

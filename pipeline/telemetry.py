@@ -4,6 +4,8 @@ A component gets the section it writes; the registry is passed in, so that sever
 up`) and several tests share nothing by accident. What counts data is counted in items: samples, log entries, spans.
 """
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -135,6 +137,29 @@ class DiscoveryMetrics:
             "pronoia_discovery_dropped_targets",
             "Targets that were found and are not scraped: dropped by a rule, or of no use.",
             ["job"],
+            registry=registry,
+        )
+
+    def forget(self, job: str, kinds: Iterable[str]) -> None:
+        """Tell no more of a job that is not configured any longer, and of its kinds of discovery."""
+        self.targets.remove(job)
+        self.dropped_targets.remove(job)
+        for kind in kinds:
+            self.failures.remove(job, kind)
+
+
+class ReloadMetrics:
+    """What the agent tells of reading its configuration again; the names are Prometheus', under our prefix."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.successful = Gauge(
+            "pronoia_config_last_reload_successful",
+            "Whether the last attempt to read the configuration went well; where not, the old one runs on.",
+            registry=registry,
+        )
+        self.success_seconds = Gauge(
+            "pronoia_config_last_reload_success_timestamp_seconds",
+            "When the configuration that runs was read.",
             registry=registry,
         )
 

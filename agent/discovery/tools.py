@@ -52,3 +52,12 @@ class Tools:
     def succeeded(self, at: Place, what: str) -> None:
         """Forget an earlier failure."""
         self.failures.pop((at, what), None)
+
+    def has_failed(self, at: Place) -> bool:
+        """Tell whether something of this discovery cannot be read now."""
+        return any(place == at for place, _ in self.failures)
+
+    def forget(self, at: Place) -> None:
+        """Forget all failures of a discovery: it ends."""
+        for key in [key for key in self.failures if key[0] == at]:
+            del self.failures[key]

@@ -54,19 +54,32 @@ class ScrapeLoop:
     health: Health = field(default_factory=Health)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _last_ms: int = 0
+    _due_ms: int = 0
+    """When the next scrape is due that has not begun; 0 before `run`."""
 
     async def run(self) -> None:
-        """Scrape at every interval; returns soon after `stop`, a scrape that has begun is finished first."""
+        """Scrape at every interval; returns soon after `stop`, a scrape that has begun is finished first.
+
+        A predecessor must have ended.
+        """
         interval_ms = max(1, round(self.target.interval_s * 1000))
         phase_ms = int(phase_s(self.target.key, self.agent, self.target.interval_s) * 1000)
-        due_ms = next_due_ms(int(self.clock.now_s() * 1000), interval_ms, phase_ms)
-        while not await self._wait_until(due_ms):
+        self._due_ms = self._inherited_due_ms() or next_due_ms(int(self.clock.now_s() * 1000), interval_ms, phase_ms)
+        while not await self._wait_until(self._due_ms):
+            due_ms = self._due_ms
             await self._scrape(timestamp_ms(self.clock.now_s(), due_ms, interval_ms))
             now_ms = max(int(self.clock.now_s() * 1000), due_ms)
             skipped = (now_ms - due_ms) // interval_ms
             if skipped:
                 self.metrics.skipped.labels(self.target.config.job_name).inc(skipped)
-            due_ms = next_due_ms(now_ms, interval_ms, phase_ms)
+            self._due_ms = next_due_ms(now_ms, interval_ms, phase_ms)
+
+    def _inherited_due_ms(self) -> int:
+        """Return the scrape that the predecessor did not come to: a reload at its very moment leaves none out."""
+        before = self.predecessor
+        if before is None or before.target.key != self.target.key:
+            return 0
+        return before._due_ms if before.target.interval_s == self.target.interval_s else 0
 
     def stop(self) -> None:
         """Ask the loop to end; call once, then await its task."""
@@ -110,8 +123,9 @@ class ScrapeLoop:
         await self._give(parts)
         if taken.error:
             span.end(taken.error)
-        if self.predecessor is not None and not taken.error:
-            before, self.predecessor = self.predecessor, None
+        # A scrape that failed ends them, too: it shows none of the series.
+        while (before := self.predecessor) is not None:
+            self.predecessor = before.predecessor
             await self._give(await in_slices(before.page.close(at_ms, self.page)))
 
     async def _take(self, at_ms: int) -> Taken:

@@ -74,6 +74,8 @@ class Page:
     table: Table = field(init=False)
     _reports: dict[Report, bytes] = field(init=False)
     _reported: bool = False
+    _shown: bool = False
+    """Whether the last scrape sent what its page has."""
     _exemplars: Exemplars = field(default_factory=Exemplars)
     _metadata: list[bytes] = field(default_factory=list)
     _metadata_next_ms: int = 0
@@ -122,7 +124,7 @@ class Page:
                 parts.append(Part(payload, items, raw_bytes, at_ms, at_ms))
                 yield
         reading.loose += self._report_samples(taken)
-        self._reported = True
+        self._reported, self._shown = True, not taken.error
         for part in self.table.loose_requests(reading.loose, max_samples, max_bytes):
             if part is not None:
                 parts.append(part)
@@ -148,7 +150,7 @@ class Page:
 
     def shows(self, head: bytes) -> bool:
         """Tell whether the last scrape sent an ordinary sample or a report for the series with these encoded labels."""
-        return head in self._reports.values() or self.table.knows(head)
+        return head in self._reports.values() or (self._shown and self.table.knows(head))
 
     def take_dropped_exemplars(self) -> int:
         """Return how many exemplars no store would have taken, and begin again at 0."""

@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Final, TypeVar
 
 import aiohttp
 
 from agent.config.scrape import ScrapeConfig
+from agent.scrape.alike import Alike, scraped_alike
 from agent.scrape.body import Buffers
 from agent.scrape.fetch import HttpFetch, new_session
 from agent.scrape.labelling import LabelLimits, Labelling
@@ -29,6 +33,28 @@ logger = logging.getLogger(__name__)
 
 STOP_S = 5.0
 """How long a scrape that has begun may take to finish when its target goes."""
+_SLICE: Final = 100
+"""Targets that are looked at, or begun, before the event loop runs again (ARCHITECTURE 11)."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """What of the agent's configuration shapes what every scrape sends."""
+
+    external: Labels
+    max_samples: int
+    canonical_bounds: bool
+
+
+@dataclass(slots=True)
+class _Running:
+    """A loop at work, and what it was made with."""
+
+    loop: ScrapeLoop
+    task: asyncio.Task[None]
+    sending: _Sending
 
 
 class ScrapePool:
@@ -56,100 +82,113 @@ class ScrapePool:
         self._emit = emit
         self._metrics = metrics
         self._agent = agent
-        self._external = tuple(sorted(external_labels.items()))
         self._cluster_label = cluster_label
-        self._max_samples = max_samples
-        self._canonical_bounds = canonical_bounds
         self._user_agent = user_agent
         self._tracing = tracing
         self._clock = clock or SystemClock()
         self._accelerated = accelerated
         self._book = MetadataBook()
         self._buffers = Buffers()
-        self._loops: dict[str, ScrapeLoop] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._access: dict[str, tuple[ScrapeConfig, HttpAccess]] = {}
         self._session: aiohttp.ClientSession | None = None
+        self.configure(external_labels, max_samples=max_samples, canonical_bounds=canonical_bounds)
+
+    def configure(self, external_labels: Mapping[str, str], *, max_samples: int, canonical_bounds: bool) -> None:
+        """Set what every scrape sends: the next `sync` replaces the loops that were made with something else."""
+        self._sending = _Sending(tuple(sorted(external_labels.items())), max_samples, canonical_bounds)
 
     async def sync(self, targets: Iterable[Target]) -> None:
-        """Scrape exactly these from now on: new ones begin, others go on, those that are gone end their series."""
-        wanted = {target.key: target for target in targets}
-        gone = {key: loop for key, loop in self._loops.items() if wanted.get(key) != loop.target}
-        stopped = {_identity(loop.target): self._stop(key) for key, loop in gone.items()}
-        for key, target in wanted.items():
-            if key not in self._loops:
-                await self._begin(target, stopped.pop(_identity(target), None))
-        for loop, task in stopped.values():
-            self._end_later(loop, task)
+        """Scrape exactly these from now on: new ones begin, others go on, those that are gone end their series.
+
+        One that is scraped another way now (a changed job) goes on with its series. For one caller at a time.
+        """
+        wanted = {target.key: target async for target in _paced(targets)}
+        alike = Alike()
+        stopped: dict[object, list[_Running]] = defaultdict(list)
+        async for key, running in _paced(list(self._running.items())):
+            now = wanted.get(key)
+            if now is not None and running.sending == self._sending and alike(running.loop.target, now):
+                running.loop.target = now
+            else:
+                stopped[_identity(running.loop.target)].append(self._stop(key))
+        async for key, target in _paced(wanted.items()):
+            if key not in self._running:
+                before = stopped[_identity(target)]
+                self._begin(target, before.pop() if before else None)
+        async for running in _paced([running for left in stopped.values() for running in left]):
+            self._end_later(running)
 
     def health(self, target: Target) -> Health:
         """Return how the target's last scrape went."""
-        loop = self._loops.get(target.key)
-        return Health() if loop is None else loop.health
+        running = self._running.get(target.key)
+        return Health() if running is None else running.loop.health
 
     async def close(self) -> None:
         """Stop scraping, without ending any series: the next start goes on with them."""
-        stopped = [self._stop(key) for key in list(self._loops)]
+        stopped = [self._stop(key) for key in list(self._running)]
         for task in self._ending:
             task.cancel()
-        await asyncio.gather(*(_finish(task) for _, task in stopped), *self._ending, return_exceptions=True)
+        await asyncio.gather(*(_finish(running.task) for running in stopped), *self._ending, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
-    def _stop(self, key: str) -> tuple[ScrapeLoop, asyncio.Task[None]]:
-        loop, task = self._loops.pop(key), self._tasks.pop(key)
-        loop.stop()
-        return loop, task
+    def _stop(self, key: str) -> _Running:
+        running = self._running.pop(key)
+        running.loop.stop()
+        return running
 
-    async def _begin(self, target: Target, before: tuple[ScrapeLoop, asyncio.Task[None]] | None) -> None:
-        if before is not None:
-            await _finish(before[1])
+    def _begin(self, target: Target, before: _Running | None) -> None:
+        fetch = HttpFetch(
+            self._shared_session(),
+            self._access_of(target.config),
+            target.config,
+            target.url,
+            target.timeout_s,
+            self._user_agent,
+        )
         loop = ScrapeLoop(
             target,
             self._page(target),
-            HttpFetch(
-                self._shared_session(),
-                self._access_of(target.config),
-                target.config,
-                target.url,
-                target.timeout_s,
-                self._user_agent,
-            ),
+            fetch,
             self._emit,
             self._clock,
             self._metrics,
             self._buffers,
             self._agent,
-            before[0] if before is not None else None,
+            before.loop if before is not None else None,
             self._tracing,
+            before.loop.health if before is not None else Health(),
         )
-        task = asyncio.create_task(loop.run(), name=f"scrape {target.url}")
+        # A target that hangs holds up its own successor only.
+        task = asyncio.create_task(_run(loop, before), name=f"scrape {target.url}")
         task.add_done_callback(partial(_tell, target.url))
-        self._loops[target.key], self._tasks[target.key] = loop, task
+        self._running[target.key] = _Running(loop, task, self._sending)
 
-    def _end_later(self, loop: ScrapeLoop, task: asyncio.Task[None]) -> None:
+    def _end_later(self, running: _Running) -> None:
         async def end() -> None:
-            await _finish(task)
-            await loop.end_series()
+            await _finish(running.task)
+            await running.loop.end_series()
 
-        ending = asyncio.create_task(end(), name=f"end {loop.target.url}")
+        url = running.loop.target.url
+        ending = asyncio.create_task(end(), name=f"end {url}")
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
-        ending.add_done_callback(partial(_tell, loop.target.url))
+        ending.add_done_callback(partial(_tell, url))
 
     def _page(self, target: Target) -> Page:
-        labelling = labelling_of(target, self._external, self._cluster_label)
+        sending = self._sending
         return Page(
-            labelling,
-            page_options(target, self._max_samples, canonical_bounds=self._canonical_bounds),
+            labelling_of(target, sending.external, self._cluster_label),
+            page_options(target, sending.max_samples, canonical_bounds=sending.canonical_bounds),
             self._book,
             self._accelerated,
         )
 
     def _access_of(self, config: ScrapeConfig) -> HttpAccess:
         known = self._access.get(config.job_name)
-        if known is None or known[0] != config:
+        if known is None or not scraped_alike(known[0], config):
             known = (config, HttpAccess(config, self._clock.now_s))
             self._access[config.job_name] = known
         return known[1]
@@ -201,12 +240,27 @@ def _identity(target: Target) -> tuple[str, object]:
     return target.config.job_name, target.labels
 
 
+async def _paced(items: Iterable[T]) -> AsyncIterator[T]:
+    for number, item in enumerate(items, 1):
+        yield item
+        if not number % _SLICE:
+            await asyncio.sleep(0)
+
+
+async def _run(loop: ScrapeLoop, before: _Running | None) -> None:
+    if before is not None:
+        await _finish(before.task)
+    await loop.run()
+
+
 async def _finish(task: asyncio.Task[None]) -> None:
     """Wait until a loop that was told to stop has ended; cut a scrape short that takes too long."""
-    await asyncio.wait([task], timeout=STOP_S)
-    if not task.done():
-        task.cancel()
-        await asyncio.wait([task])
+    try:
+        await asyncio.wait([task], timeout=STOP_S)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
 
 
 def _tell(url: str, task: asyncio.Task[None]) -> None:
