@@ -1,0 +1,248 @@
+"""Following a kind of objects: listed in pages, then watched from there, whatever happens to the API server.
+
+What is known is never forgotten for want of an answer: only a complete list or an event says that an object is gone.
+Source: Kubernetes documentation, "API Concepts", "Efficient detection of changes" and "410 Gone responses".
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from agent.discovery.kubernetes.api import ApiServer, Timing
+from agent.discovery.kubernetes.errors import GoneError, UnavailableError, action_of, error_of
+from agent.discovery.kubernetes.resources import Resource
+from pipeline.errors import PermanentError, PipelineError, TransientError
+
+PAGE_OBJECTS: Final = 250
+"""A page of pods is then some MB, which holds the loop no longer than a scrape may wait."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which objects: a resource, of one namespace (of all if empty), by selectors."""
+
+    resource: Resource
+    namespace: str = ""
+    label_selector: str = ""
+    field_selector: str = ""
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The selectors as parameters of a request."""
+        given = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
+        return {name: value for name, value in given.items() if value}
+
+    def __str__(self) -> str:
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        by = "".join(f", {name}={value}" for name, value in self.params.items())
+        return f"{self.resource}{where}{by}"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes(Generic[T]):
+    """What came or changed, and None for what went, by key (`namespace/name`, or `name` where there are no namespaces).
+
+    `whole`: these are all objects that there are, beside those that are `unread`; any other is gone. Empty changes say
+    that the watch works (again). `unread` are objects that could not be read, of which nothing new is known.
+    """
+
+    objects: Mapping[str, T | None]
+    whole: bool = False
+    unread: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A try that failed; what was said before stays, and the next try follows."""
+
+    error: PipelineError
+
+
+async def follow(
+    server: ApiServer,
+    selection: Selection,
+    keep: Callable[[Mapping[str, Any]], T],
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    jitter: Callable[[], float] = random.random,
+) -> AsyncGenerator[Changes[T] | Failed, None]:
+    """Yield what happens to the objects, for ever; ends by cancellation or `aclose` only.
+
+    `keep` makes of each object what is needed of it; an object that it cannot read (KeyError, TypeError, ValueError,
+    AttributeError) is told as Failed, and what was known of it stays.
+    """
+    version, pages, backoff = "", True, Backoff(server.timing, jitter)
+    while True:
+        try:
+            if not version:
+                batch = await _list(server, selection, keep, pages)
+                version, pages = batch.version, True
+                for happened in batch.happened(whole=True):
+                    yield happened
+            async with aclosing(_watch(server, selection, keep, version)) as watch:
+                async for batch in watch:
+                    if batch.version != version:
+                        backoff.reset()
+                    version = batch.version
+                    for happened in batch.happened():
+                        yield happened
+            await sleep(backoff.after_end())
+        except GoneError as error:
+            # Versions that run out while pages are read: the next list comes whole.
+            pages = bool(version)
+            version = ""
+            await sleep(backoff.after_gone(error))
+        except PipelineError as error:
+            yield Failed(error)
+            await sleep(backoff.after(error))
+
+
+class Backoff:
+    """How long to wait before the next try: doubling, spread so that a hundred agents do not come at once."""
+
+    def __init__(self, timing: Timing, jitter: Callable[[], float]) -> None:
+        self._timing = timing
+        self._jitter = jitter
+        self.reset()
+
+    def reset(self) -> None:
+        """Something came: the next failure is a first one."""
+        self._next_s = self._timing.backoff_s
+        self._in_vain = False
+
+    def after(self, error: PipelineError) -> float:
+        """Return the wait after a failure, no shorter than the server asked for."""
+        wait_s = self._next_s * (0.5 + self._jitter())
+        self._next_s = min(self._next_s * 2, self._timing.max_backoff_s)
+        asked_s = error.retry_after_s if isinstance(error, TransientError) else None
+        return max(wait_s, asked_s or 0.0)
+
+    def after_gone(self, error: GoneError) -> float:
+        """Return the wait before the list that a forgotten version asks for: none, unless it comes again and again."""
+        return self._unless_first(error)
+
+    def after_end(self) -> float:
+        """Return the wait after a watch that ended as watches do: none, unless nothing came of it."""
+        return self._unless_first(UnavailableError("ended"))
+
+    def _unless_first(self, error: PipelineError) -> float:
+        first, self._in_vain = not self._in_vain, True
+        return 0.0 if first else self.after(error)
+
+
+class _Batch(Generic[T]):
+    """Objects as they come in, each as `keep` makes it; `version` is the one to go on from."""
+
+    def __init__(self, selection: Selection, keep: Callable[[Mapping[str, Any]], T], version: str) -> None:
+        self.version = version
+        self._selection = selection
+        self._keep = keep
+        self._objects: dict[str, T | None] = {}
+        self._unread: dict[str, PipelineError] = {}
+
+    def add(self, item: Any) -> None:
+        try:
+            self._objects[key_of(item)] = self._keep(item)
+        except _HALF_AN_OBJECT as error:
+            self._note(item, error)
+
+    def happen(self, kind: Any, item: Mapping[str, Any]) -> None:
+        """Take in an event of a watch, other than ERROR."""
+        if kind in ("ADDED", "MODIFIED"):
+            self.add(item)
+        try:
+            if kind == "DELETED":
+                self._objects[key_of(item)] = None
+            self.version = str(item["metadata"]["resourceVersion"])
+        except _HALF_AN_OBJECT as error:
+            self._note(item, error)
+
+    def happened(self, whole: bool = False) -> Iterator[Changes[T] | Failed]:
+        """Yield what came of it all, and one failure for what could not be read."""
+        yield Changes(self._objects, whole, frozenset(self._unread))
+        yield from map(Failed, list(self._unread.values())[:1])
+
+    def _note(self, item: Any, error: Exception) -> None:
+        try:
+            key = key_of(item)
+        except _HALF_AN_OBJECT:
+            key = ""
+        what = f"{self._selection.resource} {key}" if key else f"one of {self._selection.resource}"
+        self._unread[key] = PermanentError(f"{what} cannot be read: {type(error).__name__}: {error}")
+
+
+_HALF_AN_OBJECT: Final = (KeyError, TypeError, ValueError, AttributeError)
+
+
+async def _list(
+    server: ApiServer, selection: Selection, keep: Callable[[Mapping[str, Any]], T], pages: bool
+) -> _Batch[T]:
+    path = selection.resource.path(selection.namespace)
+    params = {**selection.params, **({"limit": str(PAGE_OBJECTS)} if pages else {})}
+    batch = _Batch(selection, keep, "")
+    while True:
+        answer = await server.request("GET", path, params=params)
+        metadata = answer.get("metadata") if isinstance(answer, dict) else None
+        items = answer.get("items") if isinstance(answer, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(items, list | None) or not metadata.get("resourceVersion"):
+            raise UnavailableError(f"GET {path}: the answer is no list of {selection.resource}")
+        for item in items or ():
+            batch.add(item)
+        if not metadata.get("continue"):
+            batch.version = str(metadata["resourceVersion"])
+            return batch
+        params["continue"] = metadata["continue"]
+
+
+async def _watch(
+    server: ApiServer, selection: Selection, keep: Callable[[Mapping[str, Any]], T], version: str
+) -> AsyncGenerator[_Batch[T], None]:
+    path = selection.resource.path(selection.namespace)
+    # The server's end is spread, too, so that not all watches of a restarted cluster end together.
+    watch_s = server.timing.watch_s * (0.5 + random.random() / 2)
+    params = {
+        **selection.params,
+        "allowWatchBookmarks": "true",
+        "resourceVersion": version,
+        "timeoutSeconds": str(max(1, round(watch_s))),
+    }
+    async with aclosing(server.events(path, params)) as events:
+        async for together in events:
+            batch = _Batch(selection, keep, version)
+            error: PipelineError | None = None
+            for event in together:
+                if event.get("type") == "ERROR":
+                    status = event["object"]
+                    code = status.get("code")
+                    error = error_of(
+                        action_of("GET", path, {"watch": "1"}), code if isinstance(code, int) else 500, status
+                    )
+                    break
+                batch.happen(event.get("type"), event["object"])
+            version = batch.version
+            yield batch
+            if error is not None:
+                raise error
+
+
+def key_of(item: Mapping[str, Any]) -> str:
+    """Return an object's key; raises KeyError or TypeError for half an object."""
+    metadata = item["metadata"]
+    name, namespace = metadata["name"], metadata.get("namespace")
+    if not isinstance(name, str):
+        raise TypeError("its name is no text")
+    return f"{namespace}/{name}" if namespace else name
+
+
+def merged(known: Mapping[str, T], changes: Changes[T]) -> Iterator[tuple[str, T | None]]:
+    """Yield what differs from what is known, None for what went."""
+    if changes.whole:
+        yield from ((key, None) for key in known if key not in changes.objects and key not in changes.unread)
+    for key, item in changes.objects.items():
+        if item is None or known.get(key) != item:
+            yield key, item
