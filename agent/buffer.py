@@ -105,14 +105,18 @@ class Buffer:
         """Return the event that is set when there is more to send; the destination clears it."""
         return self._changed[destination]
 
-    async def put(self, target: str, parts: Sequence[Part]) -> None:
-        """Keep the parts of one scrape of a target; they are on disk when this returns.
+    def lane_of(self, target: str) -> int:
+        """Return the lane of a target's samples, the same on every agent of the cluster."""
+        return lane_of(target, self.identity.lanes)
+
+    async def put(self, lane: int, parts: Sequence[Part]) -> None:
+        """Keep parts as batches of a lane; they are on disk when this returns.
 
         Where there is no room that may be made, they are dropped, counted and logged: only when what is left in the
         buffer may be on its way already.
         """
-        at = self.partition(lane_of(target, self.identity.lanes))
-        left = [(to_headers(self._envelope(at.number, part)), part) for part in parts]
+        at = self.partition(lane)
+        left = [(to_headers(self._envelope(lane, part)), part) for part in parts]
         for _ in range(MAKE_ROOM_TRIES):
             left = await self._append(at, left)
             if not left:
@@ -123,7 +127,7 @@ class Buffer:
         if left:
             samples = sum(part.items for _, part in left)
             self.metrics.dropped.inc(samples)
-            logger.error("no room in the buffer: %d samples are dropped", samples, extra={"target": target})
+            logger.error("no room in the buffer: %d samples are dropped", samples, extra={"lane": lane})
         for event in self._changed.values():
             event.set()
 

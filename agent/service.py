@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from agent.batcher import Batcher
 from agent.buffer import Buffer, Identity
 from agent.config import AgentConfig
 from agent.discovery import Tools
@@ -55,6 +56,7 @@ class Agent:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _pushes: list[GatewayPush | RemoteWritePush] = field(default_factory=list)
     _buffer: Buffer = field(init=False)
+    _batcher: Batcher = field(init=False)
     _targets: Targets = field(init=False)
     _pool: ScrapePool = field(init=False)
 
@@ -77,7 +79,9 @@ class Agent:
             user_agent=self.user_agent,
             tracing=self.tracing,
         )
+        self._batcher = Batcher(self._buffer, metrics, self._part_samples())
         self._open.push_async_callback(self._stop_scraping)
+        self._run(self._batcher.run(), "batches")
         self._pushes = self._destinations(metrics)
         for push in self._pushes:
             self._run(push.run(), "push")
@@ -123,7 +127,7 @@ class Agent:
         return min([MAX_SAMPLES, *asked])
 
     async def _keep(self, target: Target, parts: Sequence[Part]) -> None:
-        await self._buffer.put(target.key, parts)
+        await self._batcher.put(self._buffer.lane_of(target.key), parts)
 
     async def _follow_targets(self) -> None:
         async for targets in self._targets.changes():
@@ -151,6 +155,7 @@ class Agent:
             if task.get_name() in ("agent-discovery", "agent-targets"):
                 task.cancel()
         await self._pool.close()
+        await self._batcher.flush()
         try:
             async with asyncio.timeout(FLUSH_S):
                 await self._buffer.all_acknowledged()

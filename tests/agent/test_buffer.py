@@ -13,10 +13,9 @@ from agent.scrape.part import Part
 from pipeline.errors import PermanentError
 from pipeline.log.sqlite import SqliteLog
 from pipeline.telemetry import AgentMetrics, LogMetrics
-from pipeline.wire.envelope import from_headers, lane_of
+from pipeline.wire.envelope import from_headers
 
-TARGET = "a target"
-LANE = lane_of(TARGET, 2)
+LANE = 1
 BATCH_BYTES = 100_000
 
 
@@ -60,13 +59,13 @@ async def held(buffer: Buffer) -> list[tuple[int, int | None, int, int]]:
 
 
 async def test_batches_of_a_target_are_numbered_in_its_lane(buffer: Buffer) -> None:
-    await buffer.put(TARGET, [part(3), part(4)])
-    await buffer.put(TARGET, [part(5)])
+    await buffer.put(LANE, [part(3), part(4)])
+    await buffer.put(LANE, [part(5)])
     assert await held(buffer) == [(0, None, 3, 0), (1, None, 4, 3), (2, None, 5, 7)]
 
 
 async def test_a_batch_leaves_only_when_every_destination_has_it(buffer: Buffer) -> None:
-    await buffer.put(TARGET, [part(), part()])
+    await buffer.put(LANE, [part(), part()])
     buffer.acknowledge("gateway", LANE, 2)
     await buffer.settle()
     assert len(await held(buffer)) == 2
@@ -78,7 +77,7 @@ async def test_a_batch_leaves_only_when_every_destination_has_it(buffer: Buffer)
 async def test_numbering_and_acknowledgements_go_on_after_a_restart(tmp_path: Path) -> None:
     first = make(tmp_path)
     await first.start()
-    await first.put(TARGET, [part(), part()])
+    await first.put(LANE, [part(), part()])
     first.acknowledge("gateway", LANE, 1)
     await first.settle()
     await first.close()
@@ -86,7 +85,7 @@ async def test_numbering_and_acknowledgements_go_on_after_a_restart(tmp_path: Pa
     await second.start()
     assert second.log.epoch == first.log.epoch
     assert (second.acknowledged("gateway")[LANE], second.acknowledged("other")[LANE]) == (1, 0)
-    await second.put(TARGET, [part()])
+    await second.put(LANE, [part()])
     assert [sequence for sequence, *_ in await held(second)] == [0, 1, 2]
     await second.close()
 
@@ -115,7 +114,7 @@ async def test_a_full_buffer_evicts_the_oldest_beyond_the_window_and_leaves_one_
     buffer = make(tmp_path, max_bytes=16 * 2**20)
     await buffer.start()
     for _ in range(300):
-        await buffer.put(TARGET, [part(10)])
+        await buffer.put(LANE, [part(10)])
     records = await held(buffer)
     gaps = [record for record in records if record[1] is not None]
     assert len(gaps) == 1
@@ -135,7 +134,7 @@ async def test_where_nothing_may_be_evicted_a_scrape_is_dropped_and_counted(tmp_
     buffer = make(tmp_path, max_bytes=16 * 2**20)
     await buffer.start()
     for _ in range(WINDOW_BATCHES):
-        await buffer.put(TARGET, [part(10, size=1_500_000)])
+        await buffer.put(LANE, [part(10, size=1_500_000)])
     assert buffer.metrics.dropped._value.get() > 0
     assert buffer.metrics.evicted._value.get() == 0
     await buffer.close()
@@ -146,9 +145,9 @@ async def test_batches_older_than_the_bound_are_evicted(tmp_path: Path) -> None:
     buffer = make(tmp_path, clock=clock)
     await buffer.start()
     for _ in range(WINDOW_BATCHES + 5):
-        await buffer.put(TARGET, [part(10, size=100)])
+        await buffer.put(LANE, [part(10, size=100)])
     clock.now_s += 3601
-    await buffer.put(TARGET, [part(7, size=100)])
+    await buffer.put(LANE, [part(7, size=100)])
     await buffer.evict_old()
     gaps = [record for record in await held(buffer) if record[1] is not None]
     assert gaps == [(WINDOW_BATCHES, WINDOW_BATCHES + 4, 50, WINDOW_BATCHES * 10)]
