@@ -1,176 +1,18 @@
-"""From what discovery found to what is scraped: labels, relabelling, URLs, and what was dropped with its reason.
-
-Source: Prometheus documentation, `<relabel_config>` and "Configuration"; prometheus/scrape/target.go.
-"""
+"""All jobs' targets while discovery goes on, and what discovery finds when it is tried once."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
-from urllib.parse import quote, urlencode
+from collections.abc import AsyncIterator, Sequence
 
 from agent.config.scrape import ScrapeConfig
 from agent.discovery import Groups, Place, TargetGroup, Tools, discover
 from agent.discovery.groups import ADDRESS
-from pipeline.config import format_duration, parse_duration_s
-from pipeline.relabel import Rules, as_labels, compile_rules, run
-from pipeline.wire.remote_write import Labels
+from agent.job import Job, JobTargets
+from agent.target import Dropped, Target, make_target
+
+__all__ = ["Dropped", "Job", "JobTargets", "Target", "Targets", "find_once", "make_target"]
 
 logger = logging.getLogger(__name__)
-
-INTERVAL: Final = "__scrape_interval__"
-TIMEOUT: Final = "__scrape_timeout__"
-_PARAM: Final = "__param_"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One page to scrape.
-
-    `labels` are what every series of the page gets (job, instance, …; none begins with `__`); `discovered_labels` are
-    what relabelling began with. Interval and timeout may differ from the job's, since relabelling can set them.
-    A target that is `refused` is not asked: each of its scrapes fails with that reason (its job is beyond its limit).
-    """
-
-    config: ScrapeConfig
-    discovered_labels: Labels
-    labels: Labels
-    url: str
-    interval_s: float
-    timeout_s: float
-    refused: str = ""
-
-    @property
-    def key(self) -> str:
-        """A stable identity: the same target keeps it across restarts, reloads and agents."""
-        return "\xff".join((self.config.job_name, self.url, *(part for pair in self.labels for part in pair)))
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A target that was found and is not scraped: `rule` is the index in relabel_configs of the rule that dropped it.
-
-    Without a rule it cannot be scraped, for the reason given.
-    """
-
-    config: ScrapeConfig
-    discovered_labels: Labels
-    reason: str
-    rule: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobTargets:
-    """All targets of one job; of those dropped not more than its keep_dropped_targets, and their whole number."""
-
-    active: tuple[Target, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
-    dropped_count: int = 0
-
-
-class Job:
-    """A job with its rules ready to run."""
-
-    def __init__(self, config: ScrapeConfig) -> None:
-        self.config = config
-        self.rules = compile_rules(config.relabel_configs, config.legacy_names)
-
-    def targets(self, groups: Iterable[TargetGroup]) -> JobTargets:
-        """Return what comes of the groups; a target that was found twice counts once."""
-        config, active, dropped, dropped_count = self.config, dict[str, Target](), list[Dropped](), 0
-        for group in groups:
-            for found in group.targets:
-                made = make_target(config, self.rules, group, found)
-                if isinstance(made, Target):
-                    active.setdefault(made.key, made)
-                    continue
-                dropped_count += 1
-                if not config.keep_dropped_targets or len(dropped) < config.keep_dropped_targets:
-                    dropped.append(made)
-        targets: Iterable[Target] = active.values()
-        if config.target_limit and len(active) > config.target_limit:
-            reason = f"target_limit exceeded (number of targets: {len(active)}, limit: {config.target_limit})"
-            targets = (replace(target, refused=reason) for target in targets)
-        return JobTargets(tuple(targets), tuple(dropped), dropped_count)
-
-
-def make_target(config: ScrapeConfig, rules: Rules, group: TargetGroup, found: Mapping[str, str]) -> Target | Dropped:
-    """Return the target that `found` becomes under a job's defaults and rules, or why there is none."""
-    labels = discovered_labels(config, group, found)
-    discovered = as_labels(labels)
-    rule = run(rules, labels)
-    if rule is not None:
-        return Dropped(config, discovered, f"relabel_configs[{rule}]: {rules.configs[rule]}", rule)
-    try:
-        return _target(config, discovered, labels)
-    except ValueError as error:
-        return Dropped(config, discovered, str(error))
-
-
-def discovered_labels(config: ScrapeConfig, group: TargetGroup, found: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels that relabelling begins with: the target's, its group's, and the job's defaults."""
-    labels = {name: value for name, value in {**group.labels, **found}.items() if value}
-    defaults = {
-        "job": config.job_name,
-        INTERVAL: format_duration(config.scrape_interval),
-        TIMEOUT: format_duration(config.scrape_timeout),
-        "__metrics_path__": config.metrics_path,
-        "__scheme__": config.scheme,
-        **{_PARAM + name: values[0] for name, values in config.params.items() if values},
-    }
-    return {**defaults, **labels}
-
-
-def _target(config: ScrapeConfig, discovered: Labels, labels: dict[str, str]) -> Target:
-    address = labels.get(ADDRESS, "")
-    if not address:
-        raise ValueError("no address")
-    if "/" in address:
-        raise ValueError(f'"{address}" is not a valid hostname')
-    if "__unix_socket__" in labels:
-        raise ValueError("__unix_socket__ is not supported")
-    interval_s = _positive_s(labels.get(INTERVAL, ""), "scrape interval")
-    timeout_s = _positive_s(labels.get(TIMEOUT, ""), "scrape timeout")
-    if timeout_s > interval_s:
-        both = f'"{labels[TIMEOUT]}" > "{labels[INTERVAL]}"'
-        raise ValueError(f"scrape timeout cannot be greater than scrape interval ({both})")
-    labels.setdefault("instance", address)
-    final = as_labels({name: value for name, value in labels.items() if not name.startswith("__")})
-    for name, value in final:
-        if not _is_text(value):
-            raise ValueError(f"invalid label value for {name!r}: {value!r}")
-    return Target(config, discovered, final, _url(config, address, labels), interval_s, timeout_s)
-
-
-def _positive_s(text: str, what: str) -> float:
-    try:
-        seconds = parse_duration_s(text)
-    except ValueError as error:
-        raise ValueError(f"error parsing {what}: {error}") from error
-    if seconds <= 0:
-        raise ValueError(f"{what} cannot be 0")
-    return seconds
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # Half of a surrogate pair: YAML and JSON can write one.
-        return False
-    return True
-
-
-def _url(config: ScrapeConfig, address: str, labels: Mapping[str, str]) -> str:
-    params = {name: list(values) for name, values in config.params.items()}
-    for name, value in labels.items():
-        if name.startswith(_PARAM):
-            params.setdefault(name.removeprefix(_PARAM), [""])[:1] = [value]
-    path = quote(labels.get("__metrics_path__", ""), safe="/$&+,:;=@")
-    if path and not path.startswith("/"):
-        path = "/" + path
-    query = urlencode(sorted(params.items()), doseq=True)
-    return f"{labels.get('__scheme__', '')}://{address}{path}{'?' + query if query else ''}"
 
 
 class Targets:
@@ -186,6 +28,11 @@ class Targets:
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self.by_job: dict[str, JobTargets] = {name: JobTargets() for name in self._jobs}
+
+    @property
+    def configs(self) -> dict[str, ScrapeConfig]:
+        """Every job by its name, as it is configured now."""
+        return {name: job.config for name, job in self._jobs.items()}
 
     async def run(self) -> None:
         """Let every discovery go on, each in a task of its own; returns only by cancellation."""
@@ -268,11 +115,17 @@ class Targets:
         before, self.by_job[name] = self.by_job[name], now
         self._tools.metrics.targets.labels(name).set(len(now.active))
         self._tools.metrics.dropped_targets.labels(name).set(now.dropped_count)
+        told = {_flaw(dropped) for dropped in before.dropped if dropped.rule is None}
         for dropped in now.dropped:
-            if dropped.rule is None and dropped not in before.dropped:
-                address = dict(dropped.discovered_labels).get(ADDRESS, "")
-                extra = {"job": name, "address": address, "reason": dropped.reason}
+            if dropped.rule is None and _flaw(dropped) not in told:
+                address, reason = _flaw(dropped)
+                extra = {"job": name, "address": address, "reason": reason}
                 logger.error("a target that was found cannot be scraped", extra=extra)
+
+
+def _flaw(dropped: Dropped) -> tuple[str, str]:
+    """Return the address that discovery found, and what is wrong."""
+    return dropped.found.get(ADDRESS) or dropped.shared.get(ADDRESS, ""), dropped.flaw
 
 
 async def find_once(jobs: Sequence[ScrapeConfig], tools: Tools) -> dict[str, JobTargets]:

@@ -80,7 +80,7 @@ class Scraped:
 async def scrape_once(page: str, job: ScrapeConfig | None, config: AgentConfig, form: str) -> Scraped:
     """Scrape a URL, or standard input for `-`; raises ScrapeError where an agent's scrape would fail."""
     async with new_session(USER_AGENT) as session:
-        target = Target(_NO_JOB, (), (), page, 60.0, 10.0) if job is None else await _target(page, job, session)
+        target = Target(_NO_JOB, (), page, 60.0, 10.0) if job is None else await _target(page, job, session)
         body, said = _read_input(target.config) if page == "-" else await _fetch(target, page, session)
     external = tuple(sorted(config.global_config.external_labels.items()))
     labelling = labelling_of(target, external, config.cluster_label)

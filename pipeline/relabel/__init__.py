@@ -1,20 +1,20 @@
 """Relabelling as Prometheus 3 does it: rules that rewrite a label set, or drop what carries it.
 
-`RelabelConfig` is one rule of a file; `compile_rules` makes rules ready to run; `relabel` runs them. Regexes are RE2,
-anchored at both ends, and `.` matches a newline (`^(?s:…)$`); replacements follow Go's `Regexp.Expand`.
+`RelabelConfig` is one rule of a file; `compile_rules` makes rules ready to run; `relabel` runs them, and `trace` says
+what each of them did. Regexes are RE2, anchored at both ends, and `.` matches a newline (`^(?s:…)$`); replacements
+follow Go's `Regexp.Expand`.
 Source: prometheus/model/relabel; Prometheus documentation, `<relabel_config>`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
 from pipeline.relabel.config import RelabelConfig, a_rule, compile_regex, is_label_name
-from pipeline.relabel.steps import Step, compile_step
-from pipeline.wire.remote_write import Labels
+from pipeline.relabel.rules import NO_RULES, Rules, as_labels, compile_rules, relabel, run
+from pipeline.relabel.trace import Change, RuleStep, trace
 
 __all__ = [
     "NO_RULES",
+    "Change",
     "RelabelConfig",
+    "RuleStep",
     "Rules",
     "a_rule",
     "as_labels",
@@ -23,44 +23,5 @@ __all__ = [
     "is_label_name",
     "relabel",
     "run",
+    "trace",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Rules that are ready to run, in order."""
-
-    configs: tuple[RelabelConfig, ...]
-    steps: tuple[Step, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.steps)
-
-
-NO_RULES = Rules((), ())
-
-
-def compile_rules(configs: Sequence[RelabelConfig], legacy_names: bool = False) -> Rules:
-    """Make rules ready to run; with `legacy_names` a replace to a name beyond [a-zA-Z0-9_] does nothing."""
-    if not configs:
-        return NO_RULES
-    return Rules(tuple(configs), tuple(compile_step(config, legacy_names) for config in configs))
-
-
-def run(rules: Rules, labels: dict[str, str]) -> int | None:
-    """Run all rules on a label set, in place; return the index of the rule that drops what carries it, or None."""
-    for index, step in enumerate(rules.steps):
-        if not step(labels):
-            return index
-    return None
-
-
-def relabel(labels: Labels | Mapping[str, str], rules: Rules) -> Labels | None:
-    """Return the labels after all rules, sorted by name and without empty values; None if a rule dropped them."""
-    changed = dict(labels)
-    return as_labels(changed) if run(rules, changed) is None else None
-
-
-def as_labels(labels: Mapping[str, str]) -> Labels:
-    """Return a label set's canonical form: pairs sorted by name, without empty values."""
-    return tuple(sorted(pair for pair in labels.items() if pair[1]))

@@ -155,3 +155,32 @@ async def test_discovery_can_be_tried_once(tmp_path: Path) -> None:
     async with bench() as made:
         found = await find_once(jobs, made.tools)
     assert [target.url for target in found["j"].active] == ["http://a:1/metrics"]
+
+
+def test_a_group_that_is_as_it_was_is_not_made_anew() -> None:
+    made, rules = Job(job()), [{"source_labels": ["__address__"], "target_label": "x"}]
+    (before,) = made.targets([group("a:1", env="p")]).active
+    (equal,) = made.targets([group("a:1", env="p")]).active
+    assert equal is before
+    assert made.targets([group("a:1", env="q")]).active[0].labels != before.labels
+    (other,) = Job(job(relabel_configs=rules)).targets([group("a:1", env="p")]).active
+    assert dict(other.labels)["x"] == "a:1"
+
+
+def test_groups_of_one_name_are_told_apart() -> None:
+    made, groups = Job(job()), [group("a:1"), group("b:1"), group("a:1", env="p")]
+    before = made.targets(groups).active
+    assert [target.url for target in before] == ["http://a:1/metrics", "http://b:1/metrics", "http://a:1/metrics"]
+    assert all(one is other for one, other in zip(made.targets(list(groups)).active, before, strict=True))
+
+
+def test_what_was_found_a_second_time_is_told_apart_from_what_is_scraped() -> None:
+    targets = Job(job()).targets([group("a:1", __meta_x="1"), group("a:1", __meta_x="2")])
+    assert [dict(target.discovered_labels)["__meta_x"] for target in targets.active] == ["1"]
+    assert [dict(target.discovered_labels)["__meta_x"] for target in targets.duplicates] == ["2"]
+    assert targets.active == targets.duplicates, "how a target was found is not part of what it is"
+
+
+def test_a_label_that_is_empty_keeps_its_group_s_away_and_lets_the_job_s_be() -> None:
+    own = TargetGroup("test", ({"__address__": "a:1", "x": "", "job": ""},), {"x": "group", "job": "group"})
+    assert the_one(job(), own).labels == (("instance", "a:1"), ("job", "j"))

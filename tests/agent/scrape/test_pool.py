@@ -4,7 +4,7 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -68,7 +68,7 @@ class World:
     def target(self, path: str = "a", interval_s: float = 10.0, labels: Any = None, **config: Any) -> Target:
         job = ScrapeConfig.model_validate({"job_name": "j", "scrape_protocols": PROTOCOLS, **config})
         labels = labels or (("instance", "host:1"), ("job", "test"))
-        return Target(job, (), labels, f"{self.url}/{path}", interval_s, 5.0)
+        return Target(job, labels, f"{self.url}/{path}", interval_s, 5.0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let time pass until the condition holds; real time is the deadline of a test that would hang."""
@@ -219,7 +219,7 @@ async def test_samples_that_are_not_kept_are_counted_as_lost(caplog: pytest.LogC
 async def test_a_target_beyond_its_jobs_limit_is_not_asked_and_says_so() -> None:
     async with world() as w:
         w.pages["a"] = "x 1\n"
-        target = Target(**{**{f: getattr(w.target(), f) for f in Target.__slots__}, "refused": "target_limit exceeded"})
+        target = replace(w.target(), refused="target_limit exceeded")
         await w.pool.sync([target])
         await w.until(lambda: len(w.sent) == 1)
         assert w.pool.health(target).last_error == "target_limit exceeded"
