@@ -10,6 +10,7 @@ import pytest_asyncio
 from hypothesis import settings
 
 from tests.servers.kafka import Kafka
+from tests.servers.kubernetes import Kubernetes
 from tests.servers.processes import MissingServerError
 from tests.servers.prometheus import Prometheus
 
@@ -55,6 +56,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 async def kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kafka]:
     """One broker for the whole run; tests keep apart by the topic prefix of `kafka.config()`, and do not kill it."""
     async with Kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kubernetes]:
+    """One API server for the whole run; tests keep apart by their namespaces, and do not kill it."""
+    async with Kubernetes(tmp_path_factory.mktemp("kubernetes")) as server:
         yield server
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.kafka import Kafka
+from tests.servers.kubernetes import Kubernetes
 from tests.servers.prometheus import Prometheus
 
 
@@ -25,3 +26,13 @@ async def test_kafka_starts_again_on_the_same_port_after_a_kill(tmp_path: Path, 
         await own.kill()
         await own.restart()
         assert own.address == address != kafka.address
+
+
+@pytest.mark.kubernetes
+async def test_an_api_server_keeps_its_objects_over_a_kill(tmp_path: Path) -> None:
+    async with Kubernetes(tmp_path / "own") as own:
+        await own.apply({"kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})
+        await own.kill()
+        await own.restart()
+        listed = await own.request("GET", "/api/v1/namespaces/default/services")
+        assert "s" in [item["metadata"]["name"] for item in listed["items"]]

@@ -70,9 +70,10 @@ class ApiServer:
             return _decode(text, response, f"{method} {path}")
 
     async def events(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """Yield the events of a watch, those that came together at once, until the server ends it.
+        """Yield the events of a watch, those that came together at once, until it ends. Raises like `request`.
 
-        Ends silently also after `silence_s` without a byte. Raises like `request`. To be closed by the caller.
+        Watches end in many ways: by the server's clock, cut by a proxy or a restart, after `silence_s` without a byte.
+        Whether that was a failure the next watch shows. To be closed by the caller.
         """
         asked = {**params, "watch": "1"}
         async with self._answer("GET", path, asked, None, "", None) as response:
@@ -93,7 +94,7 @@ class ApiServer:
         try:
             async with asyncio.timeout(self.timing.silence_s):
                 return await response.content.readany()
-        except TimeoutError:
+        except (TimeoutError, aiohttp.ClientPayloadError, ConnectionError):
             return b""
 
     @asynccontextmanager
