@@ -11,7 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from aiohttp import web
 
-from agent.targets import Dropped, JobTargets, Target
+from agent.job import JobTargets
+from agent.target import Dropped, Target
 from pipeline.config import format_duration
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

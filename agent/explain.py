@@ -1,0 +1,71 @@
+"""What becomes of a target and why: rule by rule, on demand. Nothing of it is kept with the targets."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.config.scrape import ScrapeConfig
+from agent.discovery.groups import TargetGroup
+from agent.job import JobTargets
+from agent.target import Dropped, Target, make_target
+from pipeline.relabel import Rules, RuleStep, compile_rules, trace
+from pipeline.wire.remote_write import Labels
+
+State = Literal["active", "dropped", "unusable", "duplicate"]
+"""Scraped; dropped by a rule; not to be scraped whatever the rules say; the same as a target that is scraped."""
+MAX_SAME = 20
+"""How many targets with the same labels an explanation names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One target's way from discovery to scraping.
+
+    `same` are other targets whose series have the same labels, in its job or in another: their samples get mixed up,
+    or, where the URL and the job are the same too (a duplicate), only one of them is scraped. At most MAX_SAME of them;
+    `same_count` is their whole number.
+    """
+
+    discovered: Labels
+    steps: tuple[RuleStep, ...]
+    outcome: Target | Dropped
+    state: State
+    same: tuple[Target, ...] = ()
+    same_count: int = 0
+
+
+def rules_of(config: ScrapeConfig) -> Rules:
+    """Return a job's relabelling, ready to run."""
+    return compile_rules(config.relabel_configs, config.legacy_names)
+
+
+def explain(config: ScrapeConfig, discovered: Mapping[str, str], by_job: Mapping[str, JobTargets]) -> Explanation:
+    """Explain what a job makes of a target with these discovered labels, whether or not discovery has found it.
+
+    The job's defaults need not be among the labels.
+    """
+    rules = rules_of(config)
+    outcome = make_target(config, rules, TargetGroup("", (discovered,), {}), discovered)
+    begun = outcome.discovered_labels
+    steps = trace(rules, dict(begun))
+    if isinstance(outcome, Dropped):
+        return Explanation(begun, steps, outcome, "unusable" if outcome.rule is None else "dropped")
+    others = list(_others(outcome, begun, by_job))
+    is_duplicate = any(scraped and target.key == outcome.key for target, scraped in others)
+    same = tuple(target for target, _ in others[:MAX_SAME])
+    return Explanation(begun, steps, outcome, "duplicate" if is_duplicate else "active", same, len(others))
+
+
+def _others(one: Target, begun: Labels, by_job: Mapping[str, JobTargets]) -> Iterable[tuple[Target, bool]]:
+    """Yield the other targets with the labels of `one`, and whether each is scraped."""
+    left_out = False
+    for targets in by_job.values():
+        for group, scraped in ((targets.active, True), (targets.duplicates, False)):
+            for target in group:
+                if target.labels != one.labels:
+                    continue
+                # The first that began with the same labels is the one that is asked for.
+                if not left_out and target.key == one.key and target.discovered_labels == begun:
+                    left_out = True
+                    continue
+                yield target, scraped

@@ -1,0 +1,120 @@
+"""Explanations over HTTP: `/api/v1/targets/explain`, and Prometheus' `/targets/relabel_steps` and `/scrape_pools`.
+
+Source: Prometheus documentation, HTTP API, "Targets" and "Scrape pools"; prometheus/web/api/v1/api.go.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from agent.config.scrape import ScrapeConfig
+from agent.explain import Explanation, explain, rules_of
+from agent.job import JobTargets
+from agent.target import Dropped, Target
+from pipeline.config import format_duration
+from pipeline.errors import PermanentError
+from pipeline.relabel import RelabelConfig, RuleStep, trace
+
+Configs = Callable[[], Mapping[str, ScrapeConfig]]
+
+
+def add_routes(app: web.Application, configs: Configs, by_job: Callable[[], Mapping[str, JobTargets]]) -> None:
+    """Serve them, to GET and, since labels may be longer than a URL, to POST of a form."""
+
+    def explained(asked: Mapping[str, Any]) -> dict[str, Any]:
+        return describe_explanation(explain(*_asked_for(configs(), asked), by_job()))
+
+    def relabel_steps(asked: Mapping[str, Any]) -> dict[str, Any]:
+        config, labels = _asked_for(configs(), asked)
+        return {"steps": [_step(step) for step in trace(rules_of(config), labels)]}
+
+    def scrape_pools(_: Mapping[str, Any]) -> dict[str, Any]:
+        return {"scrapePools": sorted(configs())}
+
+    answers = {"targets/explain": explained, "targets/relabel_steps": relabel_steps, "scrape_pools": scrape_pools}
+    for path, answer in answers.items():
+        app.router.add_get(f"/api/v1/{path}", _handler(answer))
+        app.router.add_post(f"/api/v1/{path}", _handler(answer))
+
+
+def _asked_for(configs: Mapping[str, ScrapeConfig], asked: Mapping[str, Any]) -> tuple[ScrapeConfig, dict[str, str]]:
+    """Return the job `scrapePool` and the `labels` (a JSON object) that are asked for; raises PermanentError."""
+    pool, text = asked.get("scrapePool", ""), asked.get("labels", "")
+    if not pool:
+        raise PermanentError("no scrapePool parameter provided")
+    if not text:
+        raise PermanentError("no labels parameter provided")
+    if pool not in configs:
+        raise PermanentError(f'scrape pool "{pool}" not found')
+    try:
+        labels = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PermanentError(f"error parsing labels: {error}") from error
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise PermanentError("error parsing labels: an object of names and texts is wanted")
+    return configs[pool], labels
+
+
+def describe_explanation(found: Explanation) -> dict[str, Any]:
+    """Return an explanation as JSON has it; docs/agent.md says what each key means."""
+    one = found.outcome
+    return {
+        "scrapePool": one.config.job_name,
+        "discoveredLabels": dict(found.discovered),
+        "steps": [_step(step) for step in found.steps],
+        "state": found.state,
+        **(_becomes(one) if isinstance(one, Target) else _becomes_nothing(one)),
+        "sameLabels": [_other(target) for target in found.same],
+        "sameLabelsCount": found.same_count,
+    }
+
+
+def _becomes(target: Target) -> dict[str, Any]:
+    return {
+        "reason": "",
+        "rule": None,
+        "labels": dict(target.labels),
+        "scrapeUrl": target.url,
+        "scrapeInterval": format_duration(target.interval_s),
+        "scrapeTimeout": format_duration(target.timeout_s),
+    }
+
+
+def _becomes_nothing(dropped: Dropped) -> dict[str, Any]:
+    shown = {"reason": dropped.reason, "rule": dropped.rule, "labels": None}
+    return {**shown, "scrapeUrl": None, "scrapeInterval": None, "scrapeTimeout": None}
+
+
+def _step(step: RuleStep) -> dict[str, Any]:
+    changes = [{"label": c.name, "from": c.before or None, "to": c.after or None} for c in step.changes]
+    output = {"rule": _rule(step.rule), "output": dict(step.labels), "keep": step.keep}
+    return {**output, "value": step.value, "changes": changes}
+
+
+def _rule(rule: RelabelConfig) -> dict[str, Any]:
+    """Return a rule with the keys that its file has, as Prometheus shows it."""
+    given = {"source_labels": rule.source_labels, "modulus": rule.modulus, "target_label": rule.target_label}
+    always = {"separator": rule.separator, "regex": rule.regex, "replacement": rule.replacement, "action": rule.action}
+    return {**{name: value for name, value in given.items() if value}, **always}
+
+
+def _other(target: Target) -> dict[str, Any]:
+    return {
+        "scrapePool": target.config.job_name,
+        "scrapeUrl": target.url,
+        "discoveredLabels": dict(target.discovered_labels),
+    }
+
+
+def _handler(answer: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        asked = await request.post() if request.method == "POST" else request.query
+        try:
+            return web.json_response({"status": "success", "data": answer(asked)})
+        except PermanentError as error:
+            return web.json_response({"status": "error", "errorType": "bad_data", "error": str(error)}, status=400)
+
+    return handle
