@@ -6,10 +6,13 @@ changed places.
 """
 
 from array import array
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import ne
+
+KeyOf = Callable[[bytes], bytes]
+"""Tells the series that a line shows, by its text; `key_of`, or another format's."""
 
 _FIRST_CHUNK, _LAST_CHUNK = 16, 2_048
 _FIRST_WINDOW, _LAST_WINDOW = 64, 4_096
@@ -28,7 +31,19 @@ class Alignment:
     """Which old lines have a new one."""
 
 
-def align(old: Sequence[bytes], key_bytes: "array[int]", new: Sequence[bytes]) -> Generator[None, None, Alignment]:
+def key_of(line: bytes) -> bytes:
+    """Return the text of the series that a line shows; of a comment, all of it."""
+    if line.startswith(b"#"):
+        return line
+    end = line.rfind(b"}") + 1
+    if end:
+        return line[:end]
+    return line.replace(b"\t", b" ").partition(b" ")[0]
+
+
+def align(
+    old: Sequence[bytes], key_bytes: "array[int]", new: Sequence[bytes], key_of: KeyOf = key_of
+) -> Generator[None, None, Alignment]:
     """Align two pages; `key_bytes` tells how much of an old line is the series, 0 for a comment."""
     found = Alignment(array("i", [-1]) * len(new), bytearray(b"\1") * len(new), bytearray(len(old)))
     at = old_at = skipped = 0
@@ -53,7 +68,7 @@ def align(old: Sequence[bytes], key_bytes: "array[int]", new: Sequence[bytes]) -
             continue
         chunk, window, skip = _FIRST_CHUNK, _FIRST_WINDOW, None
         while skip is None and window <= _LAST_WINDOW and budget > 0:
-            skip = _next_common(old[old_at : old_at + window], key_bytes[old_at : old_at + window], new, at)
+            skip = _next_common(old[old_at : old_at + window], key_bytes[old_at : old_at + window], new, at, key_of)
             budget -= 2 * window
             window *= 8
         yield
@@ -61,16 +76,6 @@ def align(old: Sequence[bytes], key_bytes: "array[int]", new: Sequence[bytes]) -
             break
         at, old_at, skipped = at + skip[0], old_at + skip[1], 1
     return found
-
-
-def key_of(line: bytes) -> bytes:
-    """Return the text of the series that a line shows; of a comment, all of it."""
-    if line.startswith(b"#"):
-        return line
-    end = line.rfind(b"}") + 1
-    if end:
-        return line[:end]
-    return line.replace(b"\t", b" ").partition(b" ")[0]
 
 
 def _same(
@@ -86,7 +91,7 @@ def _same(
 
 
 def _next_common(
-    old: Sequence[bytes], key_bytes: "array[int]", new: Sequence[bytes], at: int
+    old: Sequence[bytes], key_bytes: "array[int]", new: Sequence[bytes], at: int, key_of: KeyOf
 ) -> tuple[int, int] | None:
     """Return how many lines of the new page and of the old one to skip, as few as possible; None if none is common."""
     places: dict[bytes, int] = {}

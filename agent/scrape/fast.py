@@ -9,6 +9,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from agent.scrape.body import Body
+from agent.scrape.dialect import TextDialect
 from agent.scrape.plain import PlainTable, page_length, split
 from agent.scrape.restructure import COMMENT, Restructuring, cut_end
 from agent.scrape.table import MAX_AHEAD_MS, Reading, Steps, Table, TableOptions
@@ -68,7 +69,9 @@ class FastTable(PlainTable):
             lines += some
             yield
         old = yield from self._old_lines()
-        yield from Restructuring(self, old, lines, page_format, reading).run(cut_end(lines, page_format))
+        dialect = TextDialect(page_format, canonical_bounds=self.options.canonical_bounds)
+        problem = cut_end(lines, page_format)
+        yield from Restructuring(self, old, lines, page_format, reading, dialect).run(problem)
         del old
         yield
         self._keep(body, array("I", accumulate(map(add, map(len, lines), repeat(1)), initial=0)))

@@ -8,8 +8,9 @@ from agent.scrape.part import Part
 from agent.scrape.stems import SAMPLE, STEM_TAIL_BYTES, SUFFIX_BYTES
 from agent.scrape.timed import Loose
 from pipeline.wire import snappy
-from pipeline.wire.protobuf import encode_varint
-from pipeline.wire.remote_write import encode_sample, encode_series
+from pipeline.wire.histogram import TIMESTAMP
+from pipeline.wire.protobuf import encode_bytes, encode_varint
+from pipeline.wire.remote_write import HISTOGRAM, encode_sample, encode_series
 
 EncodeSingles = Callable[[list[Loose], int, int, int], tuple[bytes, int, int, int]]
 """`encode_singles`, or its compiled twin."""
@@ -45,6 +46,18 @@ def encode_loose(
     yield from _encode_several(several, max_samples, max_bytes)
 
 
+def encode_histograms(samples: list[Loose], max_samples: int, max_bytes: int) -> Iterator[Part | None]:
+    """Encode samples whose values are native histograms, as `encode_loose` does with numbers."""
+    by_series: dict[bytes, dict[int, bytes]] = {}
+    for head, value, timestamp_ms in samples:
+        by_series.setdefault(head, {}).setdefault(timestamp_ms, value)
+    yield from _encode_several(by_series, max_samples, max_bytes, _encode_histogram)
+
+
+def _encode_histogram(value: bytes, timestamp_ms: int) -> bytes:
+    return encode_bytes(HISTOGRAM, value + TIMESTAMP + encode_varint(timestamp_ms))
+
+
 def encode_singles(samples: list[Loose], start: int, max_samples: int, max_bytes: int) -> tuple[bytes, int, int, int]:
     """Encode samples, one a series, from number `start` on: a WriteRequest, the next number, earliest and latest time.
 
@@ -76,7 +89,10 @@ def encode_singles(samples: list[Loose], start: int, max_samples: int, max_bytes
 
 
 def _encode_several(
-    by_series: dict[bytes, dict[int, bytes]], max_samples: int, max_bytes: int
+    by_series: dict[bytes, dict[int, bytes]],
+    max_samples: int,
+    max_bytes: int,
+    encode: Callable[[bytes, int], bytes] = encode_sample,
 ) -> Iterator[Part | None]:
     """Encode series with several samples each."""
     held: list[bytes] = []
@@ -86,7 +102,7 @@ def _encode_several(
         ordered = sorted(at.items())
         for start in range(0, len(ordered), max_samples):
             some = ordered[start : start + max_samples]
-            series = encode_series(head + b"".join([encode_sample(value, time_ms) for time_ms, value in some]))
+            series = encode_series(head + b"".join([encode(value, time_ms) for time_ms, value in some]))
             if held and (len(times) + len(some) > max_samples or held_bytes + len(series) > max_bytes):
                 yield _part(held, times)
                 held, times, held_bytes = [], [], 0

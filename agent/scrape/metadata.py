@@ -7,7 +7,7 @@ the same; receivers keep it in memory only.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.wire.exposition import Format, Help, Lines, MetricType, Type, Unit
+from pipeline.wire.exposition import DelimitedLines, Format, Head, Help, Lines, MetricType, Type, Unit
 from pipeline.wire.remote_write import encode_metadata
 
 REPEAT_MS = 60_000
@@ -27,9 +27,11 @@ class Family:
 def families_of(lines: Iterable[bytes], page_format: Format) -> dict[str, Family]:
     """Collect what a page's comment lines say; they are known to be well-formed."""
     families: dict[str, Family] = {}
-    reader = Lines(page_format)
+    reader = DelimitedLines() if page_format is Format.PROTOBUF else Lines(page_format)
     for line in lines:
         match reader.read(line):
+            case Head(name, text, kind, unit):
+                families[name] = Family(kind, text, unit)
             case Help(name, text):
                 families.setdefault(name, Family()).help = text
             case Type(name, kind):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.scrape.body import Body
+from agent.scrape.delimited import DelimitedTable
 from agent.scrape.exemplars import Exemplars
 from agent.scrape.fast import make_table
 from agent.scrape.labelling import Labelling, ScrapeError
@@ -82,8 +83,7 @@ class Page:
     _format: Format = Format.TEXT
 
     def __post_init__(self) -> None:
-        options = self.options
-        self.table = make_table(self.labelling.encode, options.table, self.accelerated, options.max_samples)
+        self.table = self._table()
         reports = [name for name in Report if self.options.extra_reports or name not in _EXTRA_REPORTS]
         self._reports = {name: self.labelling.encode_report(name) for name in reports}
 
@@ -97,8 +97,7 @@ class Page:
                 # To Prometheus an empty answer is a scrape that went well and showed nothing.
                 yield from self.table.end_all(taken.reading)
                 return taken
-            self._format = choose_format(content_type, self.options.fallback)
-            yield from self.table.read(body, self._format, taken.reading)
+            yield from self._read(body, choose_format(content_type, self.options.fallback), taken.reading)
             if taken.reading.metadata_changed:
                 self._metadata = encode_families(families_of(self.table.metadata_lines(), self._format))
                 self._metadata_next_ms = 0
@@ -108,6 +107,29 @@ class Page:
             taken = Taken(Reading(at_ms), str(error), taken.body_bytes)
             yield from self.table.end_all(taken.reading)
         return taken
+
+    def _table(self) -> Table:
+        options = self.options
+        if self._format is Format.PROTOBUF:
+            return DelimitedTable(self.labelling.encode, options.table)
+        return make_table(self.labelling.encode, options.table, self.accelerated, options.max_samples)
+
+    def _read(self, body: Body, page_format: Format, reading: Reading) -> Generator[None, None, None]:
+        """Read a body with the table for its format; what only the other one's last page had ends."""
+        before, self._format = self._format, page_format
+        if (before is Format.PROTOBUF) == (page_format is Format.PROTOBUF):
+            yield from self.table.read(body, page_format, reading)
+            return
+        last, self.table, failure = self.table, self._table(), None
+        try:
+            yield from self.table.read(body, page_format, reading)
+        except PageError as error:
+            failure = error
+        ended = Reading(reading.at_ms)
+        yield from last.end_all(ended)
+        reading.loose += [loose for loose in ended.loose if not self.table.knows(loose[0])]
+        if failure is not None:
+            raise failure
 
     def miss(self, error: ScrapeError, at_ms: int, body_bytes: int = 0) -> Generator[None, None, Taken]:
         """Note a scrape that brought no page: every series ends."""

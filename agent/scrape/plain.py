@@ -12,13 +12,13 @@ from itertools import compress
 from operator import ne
 
 from agent.scrape.body import Body
+from agent.scrape.dialect import TAIL, TextDialect
 from agent.scrape.loose import encode_loose, encode_singles
 from agent.scrape.part import Part
 from agent.scrape.restructure import (
     COMMENT,
     DROPPED,
     FIRST_TIMED,
-    TAIL,
     RefusedError,
     Restructuring,
     cut_end,
@@ -29,7 +29,7 @@ from agent.scrape.table import MAX_AHEAD_MS, PageError, Reading, Steps, TableOpt
 from agent.scrape.timed import Loose, Timed, settle, split_timed
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedError
-from pipeline.wire.remote_write import Labels, pack_double
+from pipeline.wire.remote_write import STALE_NAN, Labels, pack_double
 
 SLICE_BYTES = 2 << 20
 SLICE_CHANGES = 5_000
@@ -83,7 +83,9 @@ class PlainTable:
         for some in split(body.buffer, body.size):
             lines += some
             yield
-        yield from Restructuring(self, self._lines, lines, page_format, reading).run(cut_end(lines, page_format))
+        dialect = TextDialect(page_format, canonical_bounds=self.options.canonical_bounds)
+        problem = cut_end(lines, page_format)
+        yield from Restructuring(self, self._lines, lines, page_format, reading, dialect).run(problem)
         self._lines = lines
 
     def _finish(self, reading: Reading) -> Steps:
@@ -192,8 +194,8 @@ class PlainTable:
             return slot == DROPPED
         if slot >= 0:
             self.stems.set_value(slot, entry.value)
-            if entry.exemplar is not None:
-                reading.exemplars.append((self.stems.head(slot), entry.exemplar, reading.at_ms))
+            for exemplar in entry.exemplars:
+                reading.exemplars.append((self.stems.head(slot), exemplar, reading.at_ms))
         return True
 
     # ── ending ──
@@ -211,15 +213,19 @@ class PlainTable:
         reading.restart()
         for slot, live in enumerate(self.live):
             if live and slot not in seen:
-                reading.end(self.stems.head(slot))
+                reading.end(self.stems.head(slot), self.marker(slot))
             self.live[slot] = slot in seen
             if slot % SLICE_ENDS == SLICE_ENDS - 1:
                 yield
         for slot, timed in self.timed.items():
             if timed.live and slot not in seen:
-                reading.end(timed.head)
+                reading.end(timed.head, self.marker(slot))
                 timed.live, timed.last_ms = False, max(timed.last_ms, reading.at_ms)
         yield
+
+    def marker(self, slot: int) -> bytes:
+        """Return the value that ends a series: of text, all have numbers."""
+        return STALE_NAN
 
     def end_all(self, reading: Reading) -> Steps:
         """End every series that is live."""

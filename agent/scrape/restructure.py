@@ -5,19 +5,17 @@ last page, or none, which makes it a first sight: parsed, labelled, encoded. Lin
 one go. The table changes only when the whole page is good.
 """
 
-import math
-import re
 from array import array
 from itertools import compress
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from agent.scrape.alignment import Alignment, align, key_of
+from agent.scrape.alignment import Alignment, align
+from agent.scrape.dialect import Dialect
 from agent.scrape.labelling import ScrapeError
 from agent.scrape.table import Reading, Steps
-from agent.scrape.timed import NUMBER, Timed, split_timed
+from agent.scrape.timed import Timed
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedError
-from pipeline.wire.remote_write import pack_double
+from pipeline.wire.exposition import End, Format, Sample, UnterminatedError
 
 if TYPE_CHECKING:
     from agent.scrape.plain import PlainTable
@@ -27,12 +25,6 @@ DROPPED: Final = -2
 DUPLICATE: Final = -3
 FIRST_TIMED: Final = -16
 """What a line may be beside an ordinary series: those are numbered from 0, timed ones from FIRST_TIMED downwards."""
-
-TAIL: Final = {
-    Format.TEXT: re.compile(rb"[ \t]+" + NUMBER + rb"[ \t]*").fullmatch,
-    Format.OPENMETRICS: re.compile(rb" " + NUMBER).fullmatch,
-}
-"""What follows the series in most lines: a decimal number and nothing else."""
 
 _SLICE_LINES = 2_000
 _SLICE_ENDS = 1_000
@@ -61,27 +53,32 @@ def cut_end(lines: list[bytes], page_format: Format) -> str | None:
 
 
 def see_timed(slot: int, head: bytes, sample: Sample, timestamp_ms: int, reading: Reading) -> None:
-    """Note a sample with a timestamp of its own, and its exemplar."""
+    """Note a sample with a timestamp of its own, and its exemplars."""
     reading.see_timed(slot, sample.value, timestamp_ms)
-    if sample.exemplar is not None:
-        reading.exemplars.append((head, sample.exemplar, timestamp_ms))
+    for exemplar in sample.exemplars:
+        reading.exemplars.append((head, exemplar, timestamp_ms))
 
 
 class Restructuring:
     """One reading of one page, from the table's last state to its next."""
 
     def __init__(
-        self, table: "PlainTable", old: list[bytes], lines: list[bytes], page_format: Format, reading: Reading
+        self,
+        table: "PlainTable",
+        old: list[bytes],
+        lines: list[bytes],
+        page_format: Format,
+        reading: Reading,
+        dialect: Dialect,
     ) -> None:
         self._table = table
         self._lines = lines
         self._old = old
         self._format = page_format
         self._reading = reading
-        self._reader = Lines(page_format, canonical_bounds=table.options.canonical_bounds)
+        self._dialect = dialect
         # What was good in the other format need not be good in this one.
         self._unsure = table.unsure or page_format is not table.format
-        self._tail = TAIL[page_format]
         self._slots = array("i")
         self._key_bytes = array("I")
         self._next_old = 0
@@ -115,15 +112,17 @@ class Restructuring:
                 self._cost = 0
                 yield
         if problem is not None:
-            self._refuse(f"line {number + 1}: {problem}", number)
+            self._refuse(f"{self._dialect.place(number)}{problem}", number)
         self._check_limit()
+        if problem := self._dialect.problem():
+            self._refuse(problem, number)
         yield
         yield from self._commit()
 
     # ── finding each line's series ──
 
     def _align(self) -> Steps:
-        self._alignment = yield from align(self._old, self._table.key_bytes, self._lines)
+        self._alignment = yield from align(self._old, self._table.key_bytes, self._lines, self._dialect.key_of)
 
     def _partner(self, number: int) -> int:
         """Return the old line that the alignment found for a line, or -1."""
@@ -167,7 +166,7 @@ class Restructuring:
             if line == self._old[old] or (size and line[:size] == self._old[old][:size]):
                 return self._match(number, old, line)
         if self._by_key is not None:
-            found = self._by_key.get(key_of(line))
+            found = self._by_key.get(self._dialect.key_of(line))
             if found is not None and not self._matched[found]:
                 return self._match(number, found, line)
         return False
@@ -180,9 +179,9 @@ class Restructuring:
             if self._format is not table.format:
                 return False
             if b"TYPE" in line:
-                self._reader.read(line)
+                self._dialect.read(line)
         elif slot <= FIRST_TIMED:
-            sample = split_timed(line[size:], self._format)
+            sample = self._dialect.timed(line, size)
             if sample is None:
                 return False
             self._timed_seen.add(slot)
@@ -190,11 +189,11 @@ class Restructuring:
         elif slot == DUPLICATE or (slot >= 0 and self._line_of_stem[slot] >= 0):
             return False  # these are read in full; the last when another text with the same labels came first
         elif self._unsure or line != self._old[old]:
-            found = self._tail(line, size)
-            if found is None or math.isinf(number_read := float(found[1])):
+            value = self._dialect.value(line, size)
+            if value is None:
                 return False
             if slot >= 0:
-                table.stems.set_value(slot, pack_double(number_read))
+                table.stems.set_value(slot, value)
         if slot >= 0:
             self._line_of_stem[slot] = number
         self._take(old, slot, size)
@@ -227,16 +226,16 @@ class Restructuring:
         line = self._lines[number]
         self._cost += _SLICE_LINES // _SLICE_SIGHTS
         try:
-            entry = self._reader.read(line)
+            entry = self._dialect.read(line)
         except UnterminatedError as error:
             if number + 1 == len(self._lines):
-                self._refuse(f"line {number + 1}: {error}", number)
+                self._refuse(f"{self._dialect.place(number)}{error}", number)
             self._lines[number : number + 2] = [line + b"\n" + self._lines[number + 1]]
             # The lines behind have other numbers now.
             self._alignment = self._by_key = None
             return number
         except MalformedError as error:
-            self._refuse(f"line {number + 1}: {error}", number)
+            self._refuse(f"{self._dialect.place(number)}{error}", number)
         if isinstance(entry, End):
             if self._format is Format.OPENMETRICS:
                 self._refuse(f"line {number + 2}: unexpected data after # EOF", number)
@@ -286,8 +285,8 @@ class Restructuring:
     def _set_value(self, slot: int, sample: Sample) -> None:
         table = self._table
         table.stems.set_value(slot, sample.value)
-        if sample.exemplar is not None:
-            self._reading.exemplars.append((table.stems.head(slot), sample.exemplar, self._reading.at_ms))
+        for exemplar in sample.exemplars:
+            self._reading.exemplars.append((table.stems.head(slot), exemplar, self._reading.at_ms))
 
     def _sight(self, number: int, head: bytes, sample: Sample, timestamp_ms: int | None) -> int:
         """See a series text for the first time; its labels may be known all the same, from another text."""
@@ -335,8 +334,8 @@ class Restructuring:
         self._added += 1
         if timestamp_ms is not None:
             timed = Timed(head, last_ms=_NEVER_NEWER) if late else Timed(head)
-        elif sample.exemplar is not None:
-            self._reading.exemplars.append((head, sample.exemplar, self._reading.at_ms))
+        else:
+            self._reading.exemplars += ((head, exemplar, self._reading.at_ms) for exemplar in sample.exemplars)
         slot = table.add(head, sample.value, number, timed)
         if timed is None:
             self._line_of_stem.append(number)
@@ -410,6 +409,7 @@ class Restructuring:
         yield
 
     def _end(self, slot: int, live: bool) -> None:
+        marker = self._table.marker(slot)
         head = self._table.remove(slot)
         if live:
-            self._reading.end(head)
+            self._reading.end(head, marker)

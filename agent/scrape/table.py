@@ -14,6 +14,7 @@ from agent.scrape.labelling import ScrapeError
 from agent.scrape.part import Part
 from agent.scrape.timed import Loose, Pending
 from pipeline.wire.exposition import Format, PageExemplar
+from pipeline.wire.histogram import Shape
 from pipeline.wire.remote_write import STALE_NAN
 
 MAX_AHEAD_MS = 600_000
@@ -58,9 +59,9 @@ class Reading:
         self.exemplars.clear()
         self.out_of_bounds = 0
 
-    def end(self, head: bytes) -> None:
+    def end(self, head: bytes, marker: bytes = STALE_NAN) -> None:
         """Note that a series has ended: a staleness marker at the scrape's time."""
-        self.loose.append((head, STALE_NAN, self.at_ms))
+        self.loose.append((head, marker, self.at_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,10 @@ class TableOptions:
     sample_limit: int = 0
     canonical_bounds: bool = False
     """Write `le` and `quantile` as Prometheus 3 does; otherwise as the page has them."""
+    native_histograms: bool = False
+    classic_too: bool = False
+    """Also the classic histogram of what is native, too (`always_scrape_classic_histograms`)."""
+    shape: Shape = field(default_factory=Shape)
 
 
 class PageError(ScrapeError):

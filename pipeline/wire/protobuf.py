@@ -26,7 +26,7 @@ def encode_varint(number: int) -> bytes:
     return bytes(out)
 
 
-def decode_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
+def decode_varint(data: bytes | bytearray | memoryview, position: int) -> tuple[int, int]:
     """Return the unsigned integer at `position` and the position behind it; raises MalformedError."""
     start, number, shift = position, 0, 0
     try:

@@ -43,7 +43,7 @@ def as_oracle(entry: Entry) -> dict[str, Any]:
             }
             if entry.timestamp_ms is not None:
                 out["ts_ms"] = entry.timestamp_ms
-            if (exemplar := entry.exemplar) is not None:
+            for exemplar in entry.exemplars:
                 ms = exemplar.timestamp_ms
                 shown = {"labels": dict(exemplar.labels), "has_ts": ms is not None, "ts_ms": ms or 0}
                 out["exemplars"] = [shown | {"value": float(unpack_double(exemplar.value)[0])}]

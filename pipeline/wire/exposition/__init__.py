@@ -1,11 +1,14 @@
-"""The text formats that exporters speak, Prometheus' 0.0.4 and OpenMetrics 1.0, read the way Prometheus 3 reads them.
+"""The formats that exporters speak, read the way Prometheus 3 reads them: text 0.0.4, OpenMetrics 1.0, protobuf.
 
-`entries` reads a whole page; `Lines` reads line by line, for readers that know most lines already. A page that breaks
-the format raises MalformedError with its line. Sources: Prometheus documentation, "Exposition formats"; OpenMetrics
-1.0.0; and, where these leave room or are not followed, what prometheus/model/textparse does.
+`entries` reads a whole page; `Lines` reads line by line, for readers that know most lines already, and `Delimited`
+takes protobuf pages apart into such lines, which `DelimitedLines` reads. A page that breaks the format raises
+MalformedError, of text with its line. Sources: Prometheus documentation, "Exposition formats"; OpenMetrics 1.0.0;
+client_model, metrics.proto; and, where these leave room or are not followed, what prometheus/model/textparse does.
 """
 
-from pipeline.wire.exposition.entries import Comment, Entry, Help, MetricType, PageExemplar, Sample, Type, Unit
+from pipeline.wire.exposition.delimited import Delimited
+from pipeline.wire.exposition.delimited_read import DelimitedLines
+from pipeline.wire.exposition.entries import Comment, Entry, Head, Help, MetricType, PageExemplar, Sample, Type, Unit
 from pipeline.wire.exposition.lines import End, Lines, UnterminatedError
 from pipeline.wire.exposition.media import Format, choose_format
 from pipeline.wire.exposition.numbers import read_value
@@ -13,9 +16,12 @@ from pipeline.wire.exposition.page import entries
 
 __all__ = [
     "Comment",
+    "Delimited",
+    "DelimitedLines",
     "End",
     "Entry",
     "Format",
+    "Head",
     "Help",
     "Lines",
     "MetricType",

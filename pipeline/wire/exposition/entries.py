@@ -35,14 +35,24 @@ class Sample:
     `series` are the page's bytes up to the value: the same bytes mean the same series in the next scrape. `labels` are
     sorted and hold `__name__`. A value may still be empty (under honor_labels that keeps the target's label away) and a
     name may stand twice (which Prometheus refuses only after relabelling). `value` is the double's eight bytes,
-    little-endian.
+    little-endian; longer ones are a native histogram, encoded as prometheus.Histogram without its time.
     """
 
     series: bytes
     labels: Labels
     value: bytes
     timestamp_ms: int | None = None
-    exemplar: PageExemplar | None = None
+    exemplars: tuple[PageExemplar, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a protobuf page says of a family, all at once."""
+
+    family: str
+    help: str
+    type: MetricType
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +84,4 @@ class Comment:
     """A comment or a blank line."""
 
 
-Entry = Sample | Help | Type | Unit | Comment
+Entry = Sample | Head | Help | Type | Unit | Comment

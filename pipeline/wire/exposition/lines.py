@@ -109,12 +109,12 @@ class Lines:
             raise MalformedError(f"expected a value, got {show(line[end:])} in {show(line)}")
         value = read_value(suffix[1])
         timestamp_ms = None if suffix[2] is None else read_seconds_ms(suffix[2])
-        exemplar = None
+        exemplars: tuple[PageExemplar, ...] = ()
         if suffix[0].endswith(b" # {"):
-            exemplar = _read_exemplar(line, suffix.end())
+            exemplars = (_read_exemplar(line, suffix.end()),)
         elif suffix.end() != len(line):
             raise MalformedError(f"unexpected text behind the sample in {show(line)}")
-        return Sample(line[:end], labels, value, timestamp_ms, exemplar)
+        return Sample(line[:end], labels, value, timestamp_ms, exemplars)
 
     def _read_meta(self, line: bytes, meta: re.Match[bytes], types: dict[bytes, MetricType]) -> Entry:
         found = _TEXT_NAME(line, meta.end())

@@ -7,10 +7,11 @@ from pipeline.wire.errors import MalformedError
 
 
 class Format(StrEnum):
-    """A text format; the value is its media type."""
+    """A format of pages; the value is its media type."""
 
     TEXT = "text/plain"
     OPENMETRICS = "application/openmetrics-text"
+    PROTOBUF = "application/vnd.google.protobuf"
 
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -33,8 +34,8 @@ def choose_format(content_type: str, fallback: Format | None = None) -> Format:
         )
     if media == Format.OPENMETRICS and parameters.get("version") != "2.0.0":
         return Format.OPENMETRICS
-    if media == Format.TEXT:
-        return Format.TEXT
+    if media in (Format.TEXT, Format.PROTOBUF):
+        return Format(media)
     return _fall_back(
         fallback, f"unsupported Content-Type {content_type!r}, and the job has no fallback_scrape_protocol"
     )

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from pipeline.wire.errors import MalformedError
+from pipeline.wire.exposition.delimited import Delimited
+from pipeline.wire.exposition.delimited_read import DelimitedLines
 from pipeline.wire.exposition.entries import Entry
 from pipeline.wire.exposition.labels import UnterminatedError
 from pipeline.wire.exposition.lines import End, Lines
@@ -10,10 +12,15 @@ from pipeline.wire.exposition.media import Format
 
 
 def entries(body: bytes, page_format: Format) -> Iterator[Entry]:
-    """Read a page entry by entry; raises MalformedError, with the line, where Prometheus would refuse it.
+    """Read a page entry by entry; raises MalformedError, of text with the line, where Prometheus would refuse it.
 
     Everything before the line that is wrong has been yielded by then.
     """
+    if page_format is Format.PROTOBUF:
+        reader = DelimitedLines()
+        for some in Delimited().lines(body, len(body)):
+            yield from map(reader.read, some)
+        return
     lines = Lines(page_format)
     texts = body.split(b"\n")
     number = 0

@@ -77,7 +77,7 @@ def timed(chance: random.Random, clock: int) -> str:
 
 def pages(chance: random.Random) -> Iterator[tuple[bytes, Format]]:
     lines: list[tuple[str, str]] = [(name, chance.choice(VALUES)) for name in chance.sample(NAMES, 8)]
-    page_format = chance.choice(list(Format))
+    page_format = chance.choice(list(CONTENT_TYPES))
     clock = 1000
     for _ in range(12):
         for _ in range(chance.choice([0, 1, 1, 3])):
@@ -106,7 +106,7 @@ def pages(chance: random.Random) -> Iterator[tuple[bytes, Format]]:
         if chance.random() < 0.15:
             texts.insert(chance.randrange(len(texts) + 1), chance.choice(["bad", "plain_1 x", 'a{b="c" 1', "{} 1"]))
         if chance.random() < 0.1:
-            page_format = chance.choice(list(Format))
+            page_format = chance.choice(list(CONTENT_TYPES))
         end = "# EOF\n" if page_format is Format.OPENMETRICS else ""
         body = "".join(text + "\n" for text in texts) + end
         if body:

@@ -1,0 +1,108 @@
+"""The page cache for protobuf pages: taken apart into lines, which are then compared as those of text are."""
+
+from collections.abc import Callable, Generator, Iterator
+from itertools import compress
+from operator import ne
+
+from agent.scrape.body import Body
+from agent.scrape.dialect import DelimitedDialect
+from agent.scrape.loose import encode_histograms, encode_loose
+from agent.scrape.part import Part
+from agent.scrape.plain import SLICE_CHANGES, PlainTable
+from agent.scrape.restructure import COMMENT, DROPPED, FIRST_TIMED, Restructuring
+from agent.scrape.table import Reading, Steps, TableOptions
+from agent.scrape.timed import Loose
+from agent.scrape.values import VALUE_BYTES, Values
+from pipeline.wire.errors import MalformedError
+from pipeline.wire.exposition import Delimited, Format
+from pipeline.wire.exposition.delimited import PLAIN_END
+from pipeline.wire.histogram import STALE_HISTOGRAM
+from pipeline.wire.remote_write import STALE_NAN, Labels
+
+
+class DelimitedTable(PlainTable):
+    """See `agent.scrape.table.Table`."""
+
+    def __init__(self, encode: Callable[[Labels], bytes | None], options: TableOptions) -> None:
+        super().__init__(encode, options)
+        self.format = Format.PROTOBUF
+        self._values = self.stems = Values()
+        self._delimited = Delimited(native=options.native_histograms, classic_too=options.classic_too)
+
+    def _read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
+        self._spare = body.buffer
+        lines, problem = list[bytes](), None
+        try:
+            for some in self._delimited.lines(body.buffer, body.size):
+                lines += some
+                yield
+        except MalformedError as error:
+            problem = str(error)
+        dialect = DelimitedDialect(self.options.shape)
+        if problem is None and len(lines) == len(self._lines):
+            steady = yield from self._take_steady(lines, dialect, reading)
+            if steady:
+                self._lines = lines
+                return
+            reading.restart()
+        yield from Restructuring(self, self._lines, lines, page_format, reading, dialect).run(problem)
+        self._lines = lines
+
+    def _take_steady(
+        self, lines: list[bytes], dialect: DelimitedDialect, reading: Reading
+    ) -> Generator[None, None, bool]:
+        """Take lines that show the same series as before; return False where they turn out to show others."""
+        changed: Iterator[int] = iter(range(len(lines)))
+        if not self.unsure:
+            changed = compress(changed, map(ne, self._lines, lines))
+        for count, i in enumerate(changed, 1):
+            if count % SLICE_CHANGES == 0:
+                yield
+            line, before, size, slot = lines[i], self._lines[i], self.key_bytes[i], self.slots[i]
+            if slot == COMMENT and line == before:
+                continue
+            if slot == COMMENT or line[:size] != before[:size]:
+                return False
+            # Most values are a number that came without a timestamp.
+            if slot >= 0 and line[size + VALUE_BYTES :] == PLAIN_END:
+                self._values.set_value(slot, line[size : size + VALUE_BYTES])
+            elif not self._take(slot, line, size, dialect, reading, i):
+                return False
+        if problem := dialect.problem():
+            raise self._refusal(problem, reading, len(lines))
+        return True
+
+    def _take(
+        self, slot: int, line: bytes, size: int, dialect: DelimitedDialect, reading: Reading, number: int
+    ) -> bool:
+        """Take what follows a known series; return False where it is timed and was not, or the reverse."""
+        if slot == DROPPED:
+            return True
+        try:
+            value, timestamp_ms, exemplars = dialect.lines.read_tail(line, size)
+        except MalformedError as error:
+            raise self._refusal(str(error), reading, number) from error
+        if not self.options.honor_timestamps:
+            timestamp_ms = None
+        if (timestamp_ms is not None) != (slot <= FIRST_TIMED):
+            return False
+        if timestamp_ms is not None:
+            reading.see_timed(slot, value, timestamp_ms)
+            reading.exemplars += ((self.timed[slot].head, exemplar, timestamp_ms) for exemplar in exemplars)
+        elif slot >= 0:
+            self._values.set_value(slot, value)
+            reading.exemplars += ((self._values.head(slot), exemplar, reading.at_ms) for exemplar in exemplars)
+        return True
+
+    def marker(self, slot: int) -> bytes:
+        """Return the value that ends a series: a histogram's is a histogram, too."""
+        is_number = self._values.is_number(slot) if slot >= 0 else len(self.timed[slot].value) <= VALUE_BYTES
+        return STALE_NAN if is_number else STALE_HISTOGRAM
+
+    def loose_requests(self, samples: list[Loose], max_samples: int, max_bytes: int) -> Iterator[Part | None]:
+        """Encode samples that are sent one by one."""
+        numbers = [sample for sample in samples if len(sample[1]) == VALUE_BYTES]
+        yield from encode_loose(numbers, max_samples, max_bytes, self.encode_singles)
+        if len(numbers) < len(samples):
+            histograms = [sample for sample in samples if len(sample[1]) > VALUE_BYTES]
+            yield from encode_histograms(histograms, max_samples, max_bytes)
