@@ -1,0 +1,200 @@
+"""`operator`: which custom resources of the Prometheus operator an agent scrapes by, and what it holds them to.
+
+Names and meanings are those of the operator's Prometheus resource (API reference, PrometheusSpec), in snake_case.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
+
+from agent.config.scrape import Count, Protocol, SizeLimit
+from pipeline.config import FilePath
+from pipeline.http_config import HttpClientConfig, NullableSection
+from pipeline.relabel import RelabelConfig, is_label_name
+
+Selecting = Literal["In", "NotIn", "Exists", "DoesNotExist"]
+
+
+class Requirement(NullableSection):
+    """One of `match_expressions`: what a label must be."""
+
+    key: str
+    operator: Selecting
+    values: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> "Requirement":
+        if self.operator in ("In", "NotIn") and not self.values:
+            raise ValueError(f"operator {self.operator} needs values")
+        if self.operator in ("Exists", "DoesNotExist") and self.values:
+            raise ValueError(f"operator {self.operator} takes no values")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The requirement as the Kubernetes API reads it."""
+        if self.operator in ("In", "NotIn"):
+            return f"{self.key} {self.operator.lower()} ({','.join(sorted(self.values))})"
+        return self.key if self.operator == "Exists" else f"!{self.key}"
+
+
+class LabelSelector(NullableSection):
+    """Kubernetes' LabelSelector: every part must hold; without any part it selects everything.
+
+    Kubernetes' own spelling (`matchLabels`) is read too. Source: apimachinery, meta/v1 LabelSelector.
+    """
+
+    match_labels: dict[str, str] = Field(
+        default_factory=dict, validation_alias=AliasChoices("match_labels", "matchLabels")
+    )
+    match_expressions: tuple[Requirement, ...] = Field(
+        default=(), validation_alias=AliasChoices("match_expressions", "matchExpressions")
+    )
+
+    @property
+    def text(self) -> str:
+        """The selector as the Kubernetes API reads it: `labelSelector`, empty where it selects everything."""
+        parts = [(key, f"{key}={value}") for key, value in self.match_labels.items()]
+        parts += [(requirement.key, requirement.text) for requirement in self.match_expressions]
+        return ",".join(text for _, text in sorted(parts, key=lambda part: part[0]))
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        """Tell whether something that carries `labels` is selected."""
+        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
+            _holds(requirement, labels) for requirement in self.match_expressions
+        )
+
+
+def _holds(requirement: Requirement, labels: dict[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    if requirement.operator == "In":
+        return value in requirement.values
+    if requirement.operator == "NotIn":
+        return value not in requirement.values
+    return (value is not None) == (requirement.operator == "Exists")
+
+
+class FileAccess(NullableSection):
+    """`arbitrary_fs_access_through_sms`: whether resources may name files of the agent's own file system."""
+
+    deny: bool = False
+
+
+class AttachMetadata(NullableSection):
+    """`attach_metadata` of a scrape class."""
+
+    node: bool = False
+
+
+class ClassTls(NullableSection):
+    """`tls_config` of a scrape class: files, for resources that name no certificates of their own."""
+
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
+
+
+class ClassAuthorization(NullableSection):
+    """`authorization` of a scrape class."""
+
+    type: str = "Bearer"
+    credentials_file: FilePath
+
+
+class ScrapeClass(NullableSection):
+    """One of `scrape_classes`: what resources that name it (or none, for the default one) are given."""
+
+    name: Annotated[str, Field(min_length=1)]
+    default: bool = False
+    fallback_scrape_protocol: Protocol | None = None
+    tls_config: ClassTls | None = None
+    authorization: ClassAuthorization | None = None
+    relabelings: tuple[RelabelConfig, ...] = ()
+    metric_relabelings: tuple[RelabelConfig, ...] = ()
+    attach_metadata: AttachMetadata | None = None
+
+
+def _label(name: str) -> str:
+    if name and not is_label_name(name):
+        raise ValueError(f'"{name}" is not a valid label name')
+    return name
+
+
+def _role(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+DiscoveryRole = Annotated[Literal["endpoints", "endpointslice"], BeforeValidator(_role)]
+
+
+class OperatorConfig(HttpClientConfig):
+    """The section. A selector that is left out selects nothing; one without parts (`{}`) selects everything.
+
+    A namespace selector that is left out means the agent's own namespace. How the API server is reached is said as
+    in `kubernetes_sd_configs`, and the jobs' discovery reaches it the same way.
+    """
+
+    service_monitor_selector: LabelSelector | None = None
+    service_monitor_namespace_selector: LabelSelector | None = None
+    pod_monitor_selector: LabelSelector | None = None
+    pod_monitor_namespace_selector: LabelSelector | None = None
+    probe_selector: LabelSelector | None = None
+    probe_namespace_selector: LabelSelector | None = None
+    scrape_config_selector: LabelSelector | None = None
+    scrape_config_namespace_selector: LabelSelector | None = None
+    api_server: str = ""
+    kubeconfig_file: FilePath | None = None
+    namespace: str = ""
+    """The agent's own; left out, the pod's, or the kubeconfig's."""
+
+    service_discovery_role: DiscoveryRole = "endpoints"
+    pod_target_labels: tuple[str, ...] = ()
+    ignore_namespace_selectors: bool = False
+    override_honor_labels: bool = False
+    override_honor_timestamps: bool = False
+    arbitrary_fs_access_through_sms: FileAccess = FileAccess()
+    enforced_namespace_label: Annotated[str, AfterValidator(_label)] = ""
+    enforced_sample_limit: Count = 0
+    enforced_target_limit: Count = 0
+    enforced_label_limit: Count = 0
+    enforced_label_name_length_limit: Count = 0
+    enforced_label_value_length_limit: Count = 0
+    enforced_keep_dropped_targets: Count = 0
+    enforced_body_size_limit: SizeLimit = 0
+    scrape_classes: tuple[ScrapeClass, ...] = ()
+
+    @model_validator(mode="after")
+    def _selects(self) -> "OperatorConfig":
+        if not any(selector is not None for _, selector, _ in self.selectors()):
+            raise ValueError(
+                "selects nothing: give at least one of service_monitor_selector, pod_monitor_selector, probe_selector "
+                "and scrape_config_selector; {} selects every resource"
+            )
+        for name in ("service_monitor", "pod_monitor", "probe", "scrape_config"):
+            if getattr(self, f"{name}_namespace_selector") is not None and getattr(self, f"{name}_selector") is None:
+                raise ValueError(f"{name}_namespace_selector needs {name}_selector: {{}} selects every resource")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_differ(self) -> "OperatorConfig":
+        names = [each.name for each in self.scrape_classes]
+        if len(set(names)) < len(names):
+            raise ValueError("scrape_classes: two have the same name")
+        if sum(each.default for each in self.scrape_classes) > 1:
+            raise ValueError("scrape_classes: more than one is the default")
+        return self
+
+    def selectors(self) -> Iterator[tuple[str, LabelSelector | None, LabelSelector | None]]:
+        """Yield each kind's name in this section, its resources' selector and its namespaces' selector."""
+        for name in ("service_monitor", "pod_monitor", "probe", "scrape_config"):
+            yield name, getattr(self, f"{name}_selector"), getattr(self, f"{name}_namespace_selector")
+
+    def scrape_class(self, name: str | None) -> ScrapeClass | None:
+        """Return the class that a resource names, or the default one; raises ValueError for a name that is none."""
+        for each in self.scrape_classes:
+            if each.name == name or (name is None and each.default):
+                return each
+        if name is not None:
+            raise ValueError(f'"{name}" is none of the scrape_classes')
+        return None

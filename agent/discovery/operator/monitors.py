@@ -1,0 +1,83 @@
+"""ServiceMonitor and PodMonitor. Source: the operator's API reference, monitoring.coreos.com/v1."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agent.config.operator import DiscoveryRole, LabelSelector
+from agent.discovery.operator.http import Http, Proxy, Scheme, TlsWithFiles
+from agent.discovery.operator.part import Own
+from agent.discovery.operator.parts import (
+    AttachMetadata,
+    Duration,
+    NamespaceSelector,
+    Params,
+    Port,
+    Rules,
+    SizedLimits,
+)
+
+Mechanism = Literal["RelabelConfig", "RoleSelector"]
+
+
+class AnyEndpoint(Http, Proxy):
+    """What the endpoints of both kinds of monitor have."""
+
+    port: Own[str] = ""
+    target_port: Own[Port | None] = None
+    metrics_path: str = Field(default="", alias="path")
+    scheme: Scheme = "http"
+    params: Params = Field(default_factory=dict)
+    scrape_interval: Duration = Field(default=0.0, alias="interval")
+    scrape_timeout: Duration = 0.0
+    honor_labels: bool = False
+    honor_timestamps: bool = True
+    track_timestamps_staleness: bool = False
+    relabelings: Own[Rules] = ()
+    metric_relabelings: Own[Rules] = ()
+    filter_running: Own[bool] = True
+
+
+class Endpoint(AnyEndpoint):
+    """One of a ServiceMonitor's `endpoints`."""
+
+    bearer_token_file: Path | None = None
+    tls_config: TlsWithFiles | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the agent's own file system that it names."""
+        token = () if self.bearer_token_file is None else (self.bearer_token_file,)
+        return token + (self.tls_config.files if self.tls_config else ())
+
+
+class PodEndpoint(AnyEndpoint):
+    """One of a PodMonitor's `podMetricsEndpoints`."""
+
+    port_number: Own[Annotated[int, Field(ge=1, le=65535)] | None] = None
+
+
+class AnyMonitor(SizedLimits):
+    """What both kinds of monitor have."""
+
+    job_label: Own[str] = ""
+    pod_target_labels: Own[tuple[str, ...]] = ()
+    selector: Own[LabelSelector]
+    selector_mechanism: Own[Mechanism] = "RelabelConfig"
+    namespace_selector: Own[NamespaceSelector] = NamespaceSelector()
+    attach_metadata: Own[AttachMetadata | None] = None
+
+
+class ServiceMonitor(AnyMonitor):
+    """`spec` of a ServiceMonitor."""
+
+    endpoints: Own[tuple[Endpoint, ...]]
+    target_labels: Own[tuple[str, ...]] = ()
+    service_discovery_role: Own[DiscoveryRole | None] = None
+
+
+class PodMonitor(AnyMonitor):
+    """`spec` of a PodMonitor."""
+
+    pod_metrics_endpoints: Own[tuple[PodEndpoint, ...]] = ()
