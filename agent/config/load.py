@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from agent.config.agent import AgentConfig
 from agent.config.files import matching
-from agent.config.scrape import PROTOBUF, GlobalConfig, ScrapeConfig
+from agent.config.scrape import GlobalConfig, ScrapeConfig
 from agent.config.store import StoreGlobals, StoreSections
 from agent.config.unsupported import reason_for
 from pipeline.config import ConfigError, Document, Key, Mistake, read, validate
@@ -83,7 +83,6 @@ class _Reading:
         writes = value.pop("remote_write", None)
         rest = self._section(AgentConfig, value)
         given = rest.global_config if rest is not None else GlobalConfig()
-        self._warn_of_native_histograms(self.document, given, value.get("global"), (*self.at, "global"))
         scrape_configs = list(self._jobs(self.document, jobs, self.at, given))
         for path in self._included(rest.scrape_config_files if rest is not None else ()):
             scrape_configs += self._included_jobs(path, given)
@@ -142,7 +141,6 @@ class _Reading:
             job = self._validated(document, ScrapeConfig, entry, key)
             if job is None:
                 continue
-            self._warn_of_native_histograms(document, job, entry, key)
             place = f"{document.file}:{document.line_of(key)}"
             if (first := self._job_places.setdefault(job.job_name, place)) is not place:
                 reason = f'found multiple scrape configs with job name "{job.job_name}", first found in {first}'
@@ -152,22 +150,6 @@ class _Reading:
             except ValueError as error:
                 self.mistakes.append(document.mistake(key, str(error)))
             self._check_files(document, job, key)
-
-    def _warn_of_native_histograms(
-        self, document: Document, section: GlobalConfig | ScrapeConfig, entry: Any, at: Key
-    ) -> None:
-        # Prometheus' own example has this key: a warning, since the classic histograms are scraped.
-        wanted = ["scrape_native_histograms"] if section.scrape_native_histograms else []
-        if isinstance(entry, dict) and PROTOBUF in (entry.get("scrape_protocols") or ()):
-            wanted.append("scrape_protocols")
-        for name in wanted:
-            reason = "native histograms are not scraped: pages are asked for as text, which has the classic ones"
-            self.warnings.append(document.mistake((*at, name), reason))
-
-    def _included(self, patterns: tuple[str, ...]) -> Iterator[Path]:
-        folder = Path(self.document.file).parent
-        for pattern in patterns:
-            yield from matching(folder / pattern)  # The pattern alone, if it is absolute.
 
     def _included_jobs(self, path: Path, given: GlobalConfig) -> list[ScrapeConfig]:
         try:

@@ -13,9 +13,13 @@ from pipeline.config import FilePath, Seconds, parse_bytes
 from pipeline.http_config import HttpClientConfig, NullableSection, off
 from pipeline.relabel import RelabelConfig, a_rule, is_label_name
 
-ScrapeProtocol = Literal["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4"]
-PROTOCOLS: tuple[ScrapeProtocol, ...] = get_args(ScrapeProtocol)
-"""What a scrape asks for unless configured, best first."""
+ScrapeProtocol = Literal[
+    "PrometheusProto", "OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4"
+]
+PROTO_FIRST: tuple[ScrapeProtocol, ...] = get_args(ScrapeProtocol)
+"""What a scrape asks for, best first, where native histograms are wanted: only protobuf pages have them."""
+PROTOCOLS: tuple[ScrapeProtocol, ...] = PROTO_FIRST[1:]
+"""What a scrape asks for otherwise, unless configured."""
 ValidationScheme = Literal["legacy", "utf8"]
 EscapingScheme = Literal["allow-utf-8", "underscores", "dots", "values"]
 
@@ -27,15 +31,11 @@ def parse_size_limit(value: object) -> int:
     return parse_bytes(value)
 
 
-PROTOBUF = "PrometheusProto"
-"""Prometheus' protobuf pages, the only ones with native histograms: read, warned of, and never asked for."""
-
-
 def _protocol(value: object) -> object:
-    if value == PROTOBUF:
-        raise ValueError(f"{PROTOBUF} is not supported: pages are scraped as text")
-    if isinstance(value, str) and value not in PROTOCOLS:
-        raise ValueError(f"unknown scrape protocol {value}, supported: {', '.join(sorted(PROTOCOLS))}")
+    if value == "OpenMetricsText2.0.0":
+        raise ValueError(f"{value} is not supported: it is an experiment, which Prometheus has behind a feature flag")
+    if isinstance(value, str) and value not in PROTO_FIRST:
+        raise ValueError(f"unknown scrape protocol {value}, supported: {', '.join(sorted(PROTO_FIRST))}")
     return value
 
 
@@ -46,7 +46,7 @@ def _protocols(value: object) -> object:
         raise ValueError("scrape_protocols cannot be empty")
     if len({str(name).lower() for name in value}) < len(value):
         raise ValueError(f"duplicated protocol in scrape_protocols, got {' '.join(map(str, value))}")
-    return [name for name in value if name != PROTOBUF] or value
+    return value
 
 
 def _text_labels(labels: object) -> object:
@@ -99,11 +99,13 @@ class Limits(NullableSection):
     label_value_length_limit: Count = 0
     keep_dropped_targets: Count = 0
     always_scrape_classic_histograms: bool = False
-    """Read and of no effect: a text page has no other histograms."""
+    """Keep the classic histogram of what is native, too."""
     extra_scrape_metrics: bool = False
     scrape_native_histograms: bool = False
-    """Warned of: what a page has as native histograms only is not scraped."""
-    convert_classic_histograms_to_nhcb: Annotated[bool, off("is not supported")] = False
+    """Off, a histogram that is native only is scraped as a classic one with one bucket, as by Prometheus."""
+    convert_classic_histograms_to_nhcb: Annotated[bool, off("is not supported: classic histograms stay classic")] = (
+        False
+    )
 
 
 class GlobalConfig(Limits):
@@ -201,10 +203,11 @@ class ScrapeConfig(HttpClientConfig, Limits):
     metric_name_validation_scheme: ValidationScheme = "utf8"
     metric_name_escaping_scheme: EscapingScheme = "allow-utf-8"
     native_histogram_bucket_limit: Count = 0
-    """Read and of no effect, like the next: it shapes native histograms only."""
+    """Native histograms with more buckets are scraped at a lower resolution."""
     native_histogram_min_bucket_factor: float = 0.0
 
     static_configs: tuple[_Static, ...] = ()
+    """Buckets that grow by less are merged, too."""
     file_sd_configs: tuple[_FileSd, ...] = ()
     http_sd_configs: tuple[_HttpSd, ...] = ()
 
@@ -237,7 +240,7 @@ class ScrapeConfig(HttpClientConfig, Limits):
             "scrape_timeout": self.scrape_timeout or min(given.timeout_s, interval_s),
             **self._names_by(given),
         }
-        for name in (*Limits.model_fields, "scrape_protocols"):
+        for name in Limits.model_fields:
             value = getattr(self, name)
             # A limit of 0 is no limit of its own; false is one's own choice.
             if name not in self.model_fields_set or (value == 0 and not isinstance(value, bool)):
@@ -246,6 +249,10 @@ class ScrapeConfig(HttpClientConfig, Limits):
         for rule in (*job.relabel_configs, *job.metric_relabel_configs):
             if (reason := rule.mistake(job.legacy_names)) is not None:
                 raise ValueError(reason)
+        if "scrape_protocols" not in self.model_fields_set:
+            own = PROTO_FIRST if job.scrape_native_histograms else PROTOCOLS
+            protocols = given.scrape_protocols if "scrape_protocols" in given.model_fields_set else own
+            job = job.model_copy(update={"scrape_protocols": protocols})
         return job
 
     def _names_by(self, given: GlobalConfig) -> dict[str, str]:
