@@ -24,11 +24,14 @@ _INFLATE_BYTES: Final = 1 << 20
 _READ_BYTES: Final = 1 << 20
 
 _MEDIA_TYPES: Final = {
+    "PrometheusProto": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
     "OpenMetricsText1.0.0": "application/openmetrics-text;version=1.0.0",
     "OpenMetricsText0.0.1": "application/openmetrics-text;version=0.0.1",
     "PrometheusText1.0.0": "text/plain;version=1.0.0",
     "PrometheusText0.0.4": "text/plain;version=0.0.4",
 }
+_FIRST_WEIGHT: Final = 7
+"""Prometheus 3 counts one protocol more, OpenMetrics 2.0, which it asks for behind a feature flag only."""
 _ESCAPABLE: Final = frozenset({"OpenMetricsText1.0.0", "PrometheusText1.0.0"})
 
 
@@ -108,8 +111,8 @@ def new_session(user_agent: str) -> aiohttp.ClientSession:
 
 
 def request_headers(config: ScrapeConfig, timeout_s: float, user_agent: str) -> dict[str, str]:
-    """Return what a scrape asks for (prometheus/scrape/scrape.go, acceptHeader); protobuf is not offered."""
-    accept, weight = [], len(_MEDIA_TYPES) + 1
+    """Return what a scrape asks for (prometheus/scrape/scrape.go, acceptHeader)."""
+    accept, weight = [], _FIRST_WEIGHT
     for protocol in config.scrape_protocols:
         escaping = f";escaping={config.metric_name_escaping_scheme}" if protocol in _ESCAPABLE else ""
         accept.append(f"{_MEDIA_TYPES[protocol]}{escaping};q=0.{weight}")

@@ -27,6 +27,7 @@ from pipeline.relabel import compile_rules, relabel
 from pipeline.telemetry import ScrapeMetrics
 from pipeline.tracing import OFF, Tracing
 from pipeline.wire.exposition import Format
+from pipeline.wire.histogram import Shape, schema_for
 from pipeline.wire.remote_write import Labels
 
 logger = logging.getLogger(__name__)
@@ -219,7 +220,13 @@ def page_options(target: Target, max_samples: int = MAX_PART_SAMPLES, *, canonic
     config = target.config
     return PageOptions(
         table=TableOptions(
-            config.honor_timestamps, config.track_timestamps_staleness, config.sample_limit, canonical_bounds
+            config.honor_timestamps,
+            config.track_timestamps_staleness,
+            config.sample_limit,
+            canonical_bounds,
+            config.scrape_native_histograms,
+            config.always_scrape_classic_histograms,
+            Shape(config.native_histogram_bucket_limit, schema_for(config.native_histogram_min_bucket_factor)),
         ),
         fallback=fallback_format(config),
         extra_reports=config.extra_scrape_metrics,
@@ -230,9 +237,15 @@ def page_options(target: Target, max_samples: int = MAX_PART_SAMPLES, *, canonic
 
 def fallback_format(config: ScrapeConfig) -> Format | None:
     """Return the format of a page whose Content-Type names none."""
-    if config.fallback_scrape_protocol is None:
-        return None
-    return Format.OPENMETRICS if config.fallback_scrape_protocol.startswith("OpenMetrics") else Format.TEXT
+    match config.fallback_scrape_protocol:
+        case None:
+            return None
+        case "PrometheusProto":
+            return Format.PROTOBUF
+        case "OpenMetricsText1.0.0" | "OpenMetricsText0.0.1":
+            return Format.OPENMETRICS
+        case _:
+            return Format.TEXT
 
 
 def _identity(target: Target) -> tuple[str, object]:

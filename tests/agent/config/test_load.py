@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import AgentConfig, load, require_destination
+from agent.config.scrape import PROTOCOLS
 from pipeline.config import ConfigError
 
 
@@ -57,26 +58,34 @@ def test_the_file_that_prometheus_comes_with_loads(tmp_path: Path) -> None:
     assert [warning.replace(f"{tmp_path}/", "") for warning in result.warnings] == [
         "prometheus.yml:6: an agent evaluates no rules and keeps no series; of no effect here:"
         " alerting (line 6), global.evaluation_interval (line 3)",
-        "prometheus.yml:22: scrape_configs[0].scrape_native_histograms: native histograms are not scraped:"
-        " pages are asked for as text, which has the classic ones",
     ]
+    assert job.scrape_protocols[0] == "PrometheusProto"
 
 
 def test_strict_makes_a_mistake_of_the_warning(tmp_path: Path) -> None:
-    first, second = mistakes(tmp_path, STOCK, strict=True)
-    assert first.startswith("prometheus.yml:6: an agent evaluates no rules")
-    assert second.startswith("prometheus.yml:22: scrape_configs[0].scrape_native_histograms: ")
+    (only,) = mistakes(tmp_path, STOCK, strict=True)
+    assert only.startswith("prometheus.yml:6: an agent evaluates no rules")
 
 
-def test_protobuf_is_never_asked_for(tmp_path: Path) -> None:
-    both = "{job_name: a, scrape_protocols: [PrometheusProto, PrometheusText0.0.4]}"
-    result = load(write(tmp_path, f"scrape_configs: [{both}]"), {})
-    assert result.config.scrape_configs[0].scrape_protocols == ("PrometheusText0.0.4",)
-    assert len(result.warnings) == 1
-    alone = "{job_name: a, scrape_protocols: [PrometheusProto]}"
-    assert mistakes(tmp_path, f"scrape_configs: [{alone}]") == [
-        "prometheus.yml:1: scrape_configs[0].scrape_protocols[0]: PrometheusProto is not supported:"
-        " pages are scraped as text"
+def test_protobuf_is_asked_for_first_where_native_histograms_are_wanted(tmp_path: Path) -> None:
+    jobs = "[{job_name: a}, {job_name: b, scrape_native_histograms: true}, {job_name: c, scrape_protocols: [%s]}]"
+    a, b, c = loaded(tmp_path, f"scrape_configs: {jobs % 'PrometheusProto'}").scrape_configs
+    assert a.scrape_protocols == PROTOCOLS
+    assert b.scrape_protocols == ("PrometheusProto", *PROTOCOLS)
+    assert c.scrape_protocols == ("PrometheusProto",)
+    # A list under `global` is everybody's.
+    wanted = "global: {scrape_native_histograms: true}\nscrape_configs: [{job_name: a}]"
+    (job,) = loaded(tmp_path, wanted).scrape_configs
+    assert job.scrape_protocols == ("PrometheusProto", *PROTOCOLS)
+    (job,) = loaded(tmp_path, wanted.replace("true}", "true, scrape_protocols: [PrometheusText0.0.4]}")).scrape_configs
+    assert job.scrape_protocols == ("PrometheusText0.0.4",)
+
+
+def test_openmetrics_2_is_refused_by_name(tmp_path: Path) -> None:
+    text = "scrape_configs: [{job_name: a, scrape_protocols: [OpenMetricsText2.0.0]}]"
+    assert mistakes(tmp_path, text) == [
+        "prometheus.yml:1: scrape_configs[0].scrape_protocols[0]: OpenMetricsText2.0.0 is not supported:"
+        " it is an experiment, which Prometheus has behind a feature flag"
     ]
 
 

@@ -48,16 +48,16 @@ def text(answer: Answer) -> bytes:
     return bytes(answer.body.buffer[: answer.body.size])
 
 
-async def test_a_scrape_asks_for_what_prometheus_asks_for_less_protobuf() -> None:
+async def test_a_scrape_asks_for_what_prometheus_asks_for() -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.json_response(dict(request.headers))
 
     answer = await fetch(handler, timeout_s=2.5)
     headers = json.loads(text(answer))
     assert headers["Accept"] == (
-        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
-        "application/openmetrics-text;version=0.0.1;q=0.4,"
-        "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7,"
+        "application/openmetrics-text;version=0.0.1;q=0.6,"
+        "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
     )
     assert headers["Accept-Encoding"] == "gzip"
     assert headers["User-Agent"] == "test/1"
