@@ -83,8 +83,12 @@ class Group:
     # The group's own task.
 
     async def run(self) -> None:
-        """Join and work until `stop`; joins again where the log was away."""
-        backoff = Backoff(first_s=0.5)
+        """Join and work until `stop`; joins again where the log was away, and after any other failure.
+
+        An error that nobody foresaw stops neither the process nor the other sinks: what was not committed is delivered
+        again after a while, which grows, and until then the sink is not ready.
+        """
+        backoff, patience = Backoff(first_s=0.5), Backoff(first_s=1.0, longest_s=60.0)
         while not self._stop.is_set():
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -98,6 +102,11 @@ class Group:
                 self.trouble = str(errors.exceptions[0])
                 logger.warning("group is left and joined again", extra={"group": self.group, "reason": self.trouble})
                 await self._wait(backoff.next_s())
+            except* Exception as errors:
+                self.trouble = f"has failed: {_first_words(errors)}"
+                self._metrics.group_failures.labels(self.config.name).inc()
+                logger.critical("a sink has failed and begins anew", extra={"group": self.group}, exc_info=errors)
+                await self._wait(patience.next_s())
 
     def stop(self) -> None:
         """Begin to leave: `run` returns when everything is settled that was sent."""
@@ -332,3 +341,9 @@ class Group:
                 await self._stop.wait()
         except TimeoutError:
             pass
+
+
+def _first_words(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"

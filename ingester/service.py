@@ -1,7 +1,6 @@
 """The ingester: every sink's group in one process, and the status of all of them."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,8 +21,6 @@ from pipeline.errors import PermanentError, PipelineError
 from pipeline.log.interface import Log, Partition
 from pipeline.telemetry import IngesterMetrics
 from pipeline.tracing import OFF, Tracing
-
-logger = logging.getLogger(__name__)
 
 _KEPT_IS_GOOD_FOR_S = 1.0
 Build = Callable[[SinkConfig], Sink]
@@ -77,9 +74,7 @@ class Ingester:
                 self._partitions[topic] = await self._log.ensure_topic(spec(sink.signal.value))
             await sink.start()
             group = self._groups[config.name] = self._group(config, sink, topic)
-            task = asyncio.create_task(group.run(), name=f"group {group.group}")
-            task.add_done_callback(_tell_failure)
-            self._tasks[config.name] = task
+            self._tasks[config.name] = asyncio.create_task(group.run(), name=f"group {group.group}")
 
     def _group(self, config: SinkConfig, sink: Sink, topic: str) -> Group:
         prefix = self._config.prefix()
@@ -133,10 +128,7 @@ class Ingester:
         """Return None when every group works, or what keeps one from it."""
         if not self._tasks:
             return "not started"
-        for name, task in self._tasks.items():
-            group = self._groups[name]
-            if task.done() and not task.cancelled() and task.exception() is not None:
-                return f"sink {name} has failed: {_first_words(task.exception())}"
+        for name, group in self._groups.items():
             if group.trouble:
                 return f"sink {name}: {group.trouble}"
             for running in group.running.values():
@@ -202,14 +194,3 @@ class Ingester:
                 }
             )
         return out
-
-
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        logger.critical("a sink has failed", extra={"task": task.get_name()}, exc_info=task.exception())
-
-
-def _first_words(error: BaseException | None) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"

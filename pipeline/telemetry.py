@@ -274,6 +274,12 @@ class IngesterMetrics:
         self.queued_bytes = Gauge(
             "pronoia_ingester_queued_bytes", "Payload bytes read and not settled.", ["sink"], registry=registry
         )
+        self.group_failures = Counter(
+            "pronoia_ingester_group_failures_total",
+            "Errors that nobody foresaw: the sink has begun anew after each.",
+            ["sink"],
+            registry=registry,
+        )
         self.partitions = Gauge(
             "pronoia_ingester_partitions", "Partitions that are this process'.", ["sink"], registry=registry
         )

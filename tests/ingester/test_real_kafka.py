@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -105,12 +106,50 @@ class Feeding:
                 self.stopped.set()
 
 
+async def status_command(port: int) -> dict[str, Any]:
+    """Return what `pronoia status --json` says of the one sink."""
+    command = (sys.executable, "-m", "pronoia", "status", "--url", f"http://127.0.0.1:{port}", "--json")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    text, _ = await process.communicate()
+    found: dict[str, Any] = json.loads(text)["clusters"][0]["signals"]["metrics"]["sinks"]["store"]
+    return found
+
+
 async def delivered(one: IngesterProcess, store: Store, samples: int) -> None:
     """Wait until the store has all samples and the ledger says so."""
-    await until(lambda: len(set(store.taken)) == samples, 60)
+    await until(lambda: len(store.taken) >= samples and len(set(store.taken)) == samples, 180)
     async with asyncio.timeout(20):
         while (await one.counts())["delivered"] < samples:  # noqa: ASYNC110 - the ledger is another process'
             await asyncio.sleep(0.1)
+
+
+async def test_removed_and_doubled_records_show_exactly_in_the_status_command(kafka: Kafka, tmp_path: Path) -> None:
+    config, rng = kafka.config(), random.Random(11)
+    batches = {
+        n: [lane.round(i, 1 + rng.randrange(9)) for i in range(40)]
+        for n in range(PARTITIONS)
+        for lane in [Lane(lane=n)]
+    }
+    missing = duplicated = samples = 0
+    async with Store().running() as store, opened(config) as log:
+        for number, lane in batches.items():
+            # What is missing at a lane's end shows only with the next batch: the last one stays.
+            removed = set(rng.sample(range(39), 4))
+            doubled = set(rng.sample(sorted(set(range(40)) - removed), 3))
+            kept = [batch for i, batch in enumerate(lane) if i not in removed]
+            twice = [lane[i] for i in sorted(doubled)]
+            await append(log, Partition(config.topic_prefix + "metrics", number), *kept, *twice)
+            missing += sum(lane[i][0].items for i in removed)
+            duplicated += sum(batch[0].items for batch in twice)
+            samples += sum(batch[0].items for batch in kept)
+        one = IngesterProcess(tmp_path / "one", config, store)
+        await one.start()
+        await delivered(one, store, samples)
+        found = await status_command(one.port)
+        await one.process.stop()
+    counted = {name: found[name] for name in ("delivered", "rejected", "missing", "duplicated")}
+    assert counted == {"delivered": samples, "rejected": 0, "missing": missing, "duplicated": duplicated}
+    assert len(store.taken) == samples
 
 
 async def test_an_ingester_killed_mid_flight_loses_nothing_and_repeats_no_more_than_its_window(

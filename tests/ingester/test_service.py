@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingester.deliver import Request
 from pipeline.errors import PermanentError
 from pipeline.log.interface import Log, Partition
 from pipeline.log.sqlite import SqliteLog
@@ -361,6 +362,28 @@ async def test_a_sink_relabels_what_its_receiver_is_to_get(tmp_path: Path) -> No
             async with ingesting(config, log):
                 await until(lambda: len(store.taken) == 45)
     assert all(dict(s[0])["i"] != "0003" and "lane" not in dict(s[0]) for s in store.taken)
+
+
+async def test_a_sink_that_fails_begins_anew_and_the_others_do_not_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures, deliver = iter([True, True]), Request.deliver
+
+    async def fail_twice(request: Request) -> bool:
+        if request.context.config.name == "store" and next(failures, False):
+            raise ZeroDivisionError("a bug")
+        return await deliver(request)
+
+    monkeypatch.setattr(Request, "deliver", fail_twice)
+    async with Store().running() as store, Store().running() as other:
+        config, more = config_of(tmp_path, store.url), config_of(tmp_path, other.url, name="other")
+        config = config.model_copy(update={"sinks": [*config.sinks, *more.sinks]})
+        async with opened_log(config) as log, ingesting(config, log) as ingester:
+            await append(log, METRICS, *(Lane(lane=n).round(1) for n in range(2)))
+            await until(lambda: "sink store: has failed: ZeroDivisionError: a bug" in (ingester.ready() or ""))
+            await until(lambda: len(other.taken) == 20)
+            await until(lambda: len(store.taken) == 20 and ingester.ready() is None)
+    assert [record.levelname for record in caplog.records if "begins anew" in record.message] == ["CRITICAL"] * 2
 
 
 async def test_a_sink_that_is_not_there_in_this_process_is_refused_by_name(tmp_path: Path) -> None:
