@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,22 +12,19 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from agent import explain_api, targets_api
 from agent.batcher import Batcher
 from agent.buffer import Buffer, Identity
-from agent.config import AgentConfig
+from agent.config import AgentConfig, Loaded
+from agent.destinations import Destinations, destination_names, part_samples
 from agent.discovery import Tools
-from agent.push.gateway import GATEWAY, GatewayPush, Transport
-from agent.push.http import HttpTransport
-from agent.push.remote_write import MAX_SAMPLES, RemoteWritePush
+from agent.reload import Reloads, ReloadStatus, add_status_route
 from agent.scrape.part import Part
 from agent.scrape.pool import ScrapePool
 from agent.targets import Target, Targets
-from agent.targets_api import add_routes
+from pipeline.errors import PermanentError, TransientError
 from pipeline.log.sqlite import SqliteLog
-from pipeline.send.config import RemoteWriteConfig
-from pipeline.send.remote_write import RemoteWrite
-from pipeline.send.rewrite import Rewrite, rewrite_for
-from pipeline.telemetry import AgentMetrics, DiscoveryMetrics, LogMetrics, ScrapeMetrics
+from pipeline.telemetry import AgentMetrics, DiscoveryMetrics, LogMetrics, ReloadMetrics, ScrapeMetrics
 from pipeline.tracing import OFF, Tracing
 
 logger = logging.getLogger(__name__)
@@ -51,19 +48,25 @@ class Agent:
     """What its buffer tells of itself, where another log of the same process tells the same."""
     tracing: Tracing = OFF
     """Started and closed by the caller."""
+    load: Callable[[], Loaded] | None = None
+    """Reads the configuration again; raises ConfigError. None: it stays as it is."""
+    files: Callable[[], Iterable[Path]] = tuple
+    """The files that it consists of: a change of one is a reload."""
     name: str = "agent"
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _pushes: list[GatewayPush | RemoteWritePush] = field(default_factory=list)
     _buffer: Buffer = field(init=False)
     _batcher: Batcher = field(init=False)
     _targets: Targets = field(init=False)
     _pool: ScrapePool = field(init=False)
+    _destinations: Destinations = field(init=False)
+    _reloads: Reloads | None = None
 
     async def start(self) -> None:
         """Open the buffer, then let everything flow; raises PipelineError."""
         metrics = AgentMetrics(self.registry)
         await self._open_buffer(metrics)
+        self._destinations = Destinations(self._buffer, metrics, self.user_agent, self.tracing)
         self._open.push_async_callback(self._stop_tasks)
         session = await self._open.enter_async_context(aiohttp.ClientSession(headers={"User-Agent": self.user_agent}))
         tools = Tools(session, DiscoveryMetrics(self.registry))
@@ -74,21 +77,24 @@ class Agent:
             agent=self._buffer.identity.agent,
             external_labels=self.config.global_config.external_labels,
             cluster_label=self.config.cluster_label,
-            max_samples=self._part_samples(),
+            max_samples=part_samples(self.config),
             canonical_bounds=self.config.canonical_bounds,
             user_agent=self.user_agent,
             tracing=self.tracing,
         )
-        self._batcher = Batcher(self._buffer, metrics, self._part_samples())
+        self._batcher = Batcher(self._buffer, metrics, part_samples(self.config))
         self._open.push_async_callback(self._stop_scraping)
         self._run(self._batcher.run(), "batches")
-        self._pushes = self._destinations(metrics)
-        for push in self._pushes:
-            self._run(push.run(), "push")
+        await self._destinations.configure(self.config)
         self._run(self._targets.run(), "discovery")
         self._run(self._follow_targets(), "targets")
         self._run(self._every(SETTLE_S, self._buffer.settle), "settle")
         self._run(self._every(EVICT_S, self._buffer.evict_old), "evict")
+        if self.load is not None:
+            self._reloads = Reloads(
+                self.load, lambda: self.config, self._apply, ReloadMetrics(self.registry), self.files
+            )
+            self._run(self._reloads.watch(), "watch")
 
     async def _open_buffer(self, metrics: AgentMetrics) -> None:
         buffer = self.config.buffer
@@ -99,32 +105,32 @@ class Agent:
             max_bytes=buffer.max_bytes,
         )
         identity = Identity(cluster, self.config.agent or self.node, self.config.lanes)
-        self._buffer = Buffer(log, identity, self._destination_names(), metrics, buffer.max_age)
+        self._buffer = Buffer(log, identity, destination_names(self.config), metrics, buffer.max_age)
         self._open.push_async_callback(self._buffer.close)
         await self._buffer.start()
 
-    def _destination_names(self) -> list[str]:
-        names = [GATEWAY] if self.config.gateway is not None else []
-        return names + [_name(config) for config in self.config.remote_write]
+    async def reload(self) -> None:
+        """Run what the files say now; raises ConfigError and goes on as before where that cannot be.
 
-    def _destinations(self, metrics: AgentMetrics) -> list[GatewayPush | RemoteWritePush]:
-        pushes: list[GatewayPush | RemoteWritePush] = []
-        if self.config.gateway is not None:
-            pushes.append(GatewayPush(self._buffer, _transport(self.config), metrics, self.tracing))
-        for config in self.config.remote_write:
-            client = RemoteWrite(config, user_agent=self.user_agent)
-            limit = config.queue_config.max_samples_per_send if _is_limited(config) else MAX_SAMPLES
-            rewrite = self._rewrite(config)
-            pushes.append(RemoteWritePush(_name(config), self._buffer, client, metrics, limit, rewrite, self.tracing))
-        return pushes
+        Raises TransientError while it starts.
+        """
+        if self.load is None:
+            raise PermanentError("the configuration comes from no file that could be read again")
+        if self._reloads is None:
+            raise TransientError("the agent is starting")
+        await self._reloads.reload()
 
-    def _rewrite(self, config: RemoteWriteConfig) -> Rewrite | None:
-        return rewrite_for(config, self.config.global_config.metric_name_validation_scheme == "legacy")
-
-    def _part_samples(self) -> int:
-        """Return the samples of a part: what a receiver was configured to take in a request, where that is less."""
-        asked = [c.queue_config.max_samples_per_send for c in self.config.remote_write if _is_limited(c)]
-        return min([MAX_SAMPLES, *asked])
+    async def _apply(self, config: AgentConfig) -> None:
+        """Go on with another configuration, of which `agent.reload.unchangeable` has nothing to say."""
+        self.config = config
+        self._batcher.max_samples = part_samples(config)
+        await self._destinations.configure(config)
+        self._pool.configure(
+            config.global_config.external_labels,
+            max_samples=part_samples(config),
+            canonical_bounds=config.canonical_bounds,
+        )
+        self._targets.reload(config.scrape_configs)
 
     async def _keep(self, target: Target, parts: Sequence[Part]) -> None:
         await self._batcher.put(self._buffer.lane_of(target.key), parts)
@@ -152,7 +158,7 @@ class Agent:
 
     async def _stop_scraping(self) -> None:
         for task in self._tasks:
-            if task.get_name() in ("agent-discovery", "agent-targets"):
+            if task.get_name() in ("agent-watch", "agent-discovery", "agent-targets"):
                 task.cancel()
         await self._pool.close()
         await self._batcher.flush()
@@ -165,7 +171,7 @@ class Agent:
     async def _stop_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, self._destinations.stop(), return_exceptions=True)
         await self._buffer.settle()
 
     def ready(self) -> str | None:
@@ -173,11 +179,13 @@ class Agent:
         for task in self._tasks:
             if task.done():
                 return f"{task.get_name()} has ended"
-        return None if self._tasks else "not started"
+        return self._destinations.ready() if self._tasks else "not started"
 
     def add_routes(self, app: web.Application) -> None:
-        """Serve `/api/v1/targets` in the shape of Prometheus' API."""
-        add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
+        """Serve what is found and scraped and why, and how the last reload went, in the shapes of Prometheus' API."""
+        add_status_route(app, lambda: self.reload_status)
+        targets_api.add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
+        explain_api.add_routes(app, lambda: self._targets.configs, lambda: self._targets.by_job)
 
     @property
     def targets(self) -> Targets:
@@ -189,24 +197,10 @@ class Agent:
         """How the scrapes go."""
         return self._pool
 
-
-def _name(config: RemoteWriteConfig) -> str:
-    """Return a receiver's name in the buffer: its own, or its URL, so that changing others does not move it."""
-    return f"remote_write:{config.name or config.url}"
-
-
-def _is_limited(config: RemoteWriteConfig) -> bool:
-    return "max_samples_per_send" in config.queue_config.model_fields_set
-
-
-def _transport(config: AgentConfig) -> Transport:
-    assert config.gateway is not None
-    if config.gateway.scheme == "http":
-        return HttpTransport(config.gateway)
-    # gRPC costs an agent 20 MiB: only one that speaks it pays.
-    from agent.push.grpc import GrpcTransport
-
-    return GrpcTransport(config.gateway)
+    @property
+    def reload_status(self) -> ReloadStatus:
+        """What became of the last attempt to read the configuration again."""
+        return self._reloads.status if self._reloads is not None else ReloadStatus()
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:

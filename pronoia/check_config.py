@@ -57,7 +57,7 @@ def _check_up(path: Path, document: Document, strict: bool) -> tuple[str, list[s
     for name in _MODELS:
         _check_files(document, getattr(chosen, name), (name,))
     said = f"one process: {_parts(chosen.agent)}, {_number(chosen.ingester.sinks, 'sink')}"
-    return said, list(chosen.warnings)
+    return said, list(chosen.loaded.warnings)
 
 
 def _check_agent(document: Document, at: Key, strict: bool) -> tuple[str, list[str]]:

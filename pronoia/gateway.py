@@ -1,22 +1,19 @@
 """`pronoia gateway`: one gateway in a process of its own."""
 
-import asyncio
-import signal
 from pathlib import Path
 
 import click
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway.config import GatewayConfig
 from gateway.service import Gateway
 from pipeline import config as configuration
-from pipeline.errors import PermanentError
 from pipeline.log.config import open_log
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.telemetry import LogMetrics, TracingMetrics
 from pipeline.tracing import open_tracing
 from pronoia.component import component_options, log_within, run_component
+from pronoia.reload import on_hangup, serve_reload
 from pronoia.version import VERSION
 
 
@@ -41,22 +38,6 @@ async def serve_gateway(file: Path, data: Path) -> None:
     parts: list[Component] = [Opened("tracing", tracing), Opened("log", log), part]
     admin = Admin(config.listen.admin, registry, parts)
 
-    async def reload(_: web.Request) -> web.Response:
-        try:
-            await part.reload()
-        except PermanentError as error:
-            return web.Response(status=500, text=f"{error}\n")
-        return web.Response(text="read again\n")
-
-    admin.app.router.add_post("/-/reload", reload)
-    reloads: set[asyncio.Task[None]] = set()
-
-    def on_hangup() -> None:
-        task = asyncio.create_task(part.reload(), name="gateway: reload")
-        reloads.add(task)
-        # A wrong file is told and counted where it is read; the old configuration goes on.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        task.add_done_callback(reloads.discard)
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
-    await serve([admin, *parts])
+    serve_reload(admin.app, part.reload)
+    with on_hangup(part.reload):
+        await serve([admin, *parts])

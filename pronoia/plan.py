@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
-from agent.config import AgentConfig, build
+from agent.config import AgentConfig, Loaded, build
 from console.config import ConsoleConfig
 from gateway.config import GatewayConfig
 from ingester.config import IngesterConfig
@@ -28,13 +28,18 @@ ResultT = TypeVar("ResultT")
 class Plan:
     """What is going to run. `looks_at_this_machine`: the agent's jobs are ours, the file names none."""
 
-    agent: AgentConfig
+    loaded: Loaded
     gateway: GatewayConfig
     ingester: IngesterConfig
     store: StoreConfig
     console: ConsoleConfig
     looks_at_this_machine: bool
-    warnings: tuple[str, ...]
+    document: Document
+
+    @property
+    def agent(self) -> AgentConfig:
+        """What the agent is to do."""
+        return self.loaded.config
 
 
 def make_plan(file: Path | None, data: Path, node: Address, *, strict: bool = False) -> Plan:
@@ -70,7 +75,7 @@ class _Planning:
         assert ingester is not None
         assert store is not None
         assert console is not None
-        return Plan(agent[0], gateway, ingester, store, console, not self._given("agent"), agent[1])
+        return Plan(agent, gateway, ingester, store, console, not self._given("agent"), self.document)
 
     def _check_sections(self) -> None:
         if not isinstance(self.document.value, dict):
@@ -87,7 +92,7 @@ class _Planning:
     def _section(self, name: str, model: type[ModelT], defaults: dict[str, Any]) -> ModelT | None:
         return self._collect(lambda: validate(self.document, model, {**defaults, **self._given(name)}, (name,)))
 
-    def _agent(self, gateway: GatewayConfig | None, node: Address, strict: bool) -> tuple[AgentConfig, tuple[str, ...]]:
+    def _agent(self, gateway: GatewayConfig | None, node: Address, strict: bool) -> Loaded:
         # A gateway that is wrong is told already: the agent is checked beside the one that an empty section means.
         gateway = gateway or GatewayConfig.model_validate({"log": {"sqlite": {"path": str(self.data / "log")}}})
         given = self._given("agent")
@@ -98,8 +103,7 @@ class _Planning:
             source, value = parse("{}", "up"), this_machine(node, gateway.listen.admin)
         if "gateway" not in value:
             value["gateway"] = {"url": self._own_gateway(gateway)}
-        loaded = build(source, os.environ, value, ("agent",), strict=strict)
-        return loaded.config, loaded.warnings
+        return build(source, os.environ, value, ("agent",), strict=strict)
 
     def _own_gateway(self, gateway: GatewayConfig) -> str:
         if gateway.clusters is not None:

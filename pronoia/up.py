@@ -2,6 +2,8 @@
 
 import logging
 import socket
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,16 @@ import aiohttp
 import click
 from prometheus_client import CollectorRegistry
 
+from agent.config import Loaded, included
 from agent.host import HostPage, node_exporter_answers
 from agent.host.server import NODE_EXPORTER
 from agent.service import Agent
-from agent.targets_api import response as targets_response
 from console.service import Console
 from console.sources import DeadLetterPage, DeadLetterRow, Sources
 from gateway.service import Gateway
 from ingester.service import Ingester
 from ingester.sinks.store import StoreSink
-from pipeline.config import Address, parse_address
+from pipeline.config import Address, ConfigError, parse_address
 from pipeline.log.config import open_log
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.store import Store
@@ -26,6 +28,8 @@ from pipeline.telemetry import IngesterMetrics, LogMetrics, TracingMetrics
 from pipeline.tracing import Tracing, open_tracing
 from pronoia.component import run_component
 from pronoia.plan import SECTIONS, Plan, make_plan
+from pronoia.reload import on_hangup, serve_reload
+from pronoia.shown_targets import ShownTargets
 from pronoia.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -53,23 +57,24 @@ async def serve_all(file: Path | None, data: Path, listen: Address | None) -> No
     # Its port is known only once it listens, and only a file says whether it is needed.
     looks = file is None or make_plan(file, data, page.address).looks_at_this_machine
     if not looks:
-        await serve_plan(make_plan(file, data, page.address), data, listen)
+        await serve_plan(lambda: make_plan(file, data, page.address), file, data, listen)
         return
     async with aiohttp.ClientSession() as session:
         node_exporter = await node_exporter_answers(session)
     if node_exporter:
-        await serve_plan(make_plan(file, data, NODE_EXPORTER), data, listen)
+        await serve_plan(lambda: make_plan(file, data, NODE_EXPORTER), file, data, listen)
         return
     await page.start()
     try:
-        await serve_plan(make_plan(file, data, page.address), data, listen)
+        await serve_plan(lambda: make_plan(file, data, page.address), file, data, listen)
     finally:
         await page.drain()
 
 
-async def serve_plan(chosen: Plan, data: Path, listen: Address | None) -> None:
-    """Wire the parts together and run them."""
-    for warning in chosen.warnings:
+async def serve_plan(read: Callable[[], Plan], file: Path | None, data: Path, listen: Address | None) -> None:
+    """Wire the parts of a plan together and run them; what `read` gives later is what a reload goes on with."""
+    chosen = read()
+    for warning in chosen.loaded.warnings:
         logger.warning("%s", warning)
     registry = CollectorRegistry()
     store = Store(chosen.store, registry)
@@ -86,6 +91,9 @@ async def serve_plan(chosen: Plan, data: Path, listen: Address | None) -> None:
         buffer_metrics,
         tracing["agent"],
     )
+    if file is not None:
+        agent.load = lambda: _agent_again(chosen, read())
+        agent.files = lambda: [file, *included(file, agent.config.scrape_config_files)]
     gateway = Gateway(chosen.gateway, log, registry, tracing=tracing["gateway"])
     ingester = Ingester(
         chosen.ingester,
@@ -97,13 +105,23 @@ async def serve_plan(chosen: Plan, data: Path, listen: Address | None) -> None:
     working: list[Component] = [agent, gateway, ingester]
     admin = Admin(chosen.gateway.listen.admin, registry, working)
     agent.add_routes(admin.app)
+    serve_reload(admin.app, agent.reload, "/api/reload")
     ingester.add_routes(admin.app)
     console_config = chosen.console.model_copy(update={"listen": listen} if listen else {})
     console = Console(console_config, store, _sources(agent, ingester, working), registry)
 
     parts: list[Component] = [Opened(f"tracing of the {name}", one) for name, one in tracing.items()]
     parts += [Opened("store", store), Opened("log", log), ingester, gateway, admin, agent, console]
-    await serve(parts, started=lambda: click.echo(summary(chosen, data, console.port), err=True))
+    with on_hangup(agent.reload) if file is not None else nullcontext():
+        await serve(parts, started=lambda: click.echo(summary(chosen, data, console.port), err=True))
+
+
+def _agent_again(running: Plan, now: Plan) -> Loaded:
+    """Return what the agent's section says now; raises ConfigError for a change of another section."""
+    changed = [name for name in SECTIONS if name != "agent" and getattr(running, name) != getattr(now, name)]
+    if changed:
+        raise ConfigError([now.document.mistake((name,), "a change needs a restart") for name in changed])
+    return now.loaded
 
 
 def _tracing(chosen: Plan, registry: CollectorRegistry) -> dict[str, Tracing]:
@@ -118,8 +136,7 @@ def _tracing(chosen: Plan, registry: CollectorRegistry) -> dict[str, Tracing]:
 
 
 def _sources(agent: Agent, ingester: Ingester, parts: list[Component]) -> Sources:
-    async def targets() -> dict[str, Any]:
-        return targets_response(agent.targets.by_job, agent.pool.health, socket.gethostname())
+    shown = ShownTargets(agent, socket.gethostname())
 
     async def dead_letters(most: int) -> DeadLetterPage:
         found = await ingester.desk.letters.listing(limit=most)
@@ -127,10 +144,18 @@ def _sources(agent: Agent, ingester: Ingester, parts: list[Component]) -> Source
 
     return Sources(
         status=ingester.status,
-        targets=targets,
+        targets=shown.targets,
+        targets_page=shown.page,
+        explain=shown.explain,
         dead_letters=dead_letters,
-        parts=lambda: {part.name: part.ready() for part in parts},
+        parts=lambda: {part.name: part.ready() for part in parts} | _trouble(agent),
     )
+
+
+def _trouble(agent: Agent) -> dict[str, str]:
+    """Return why a configuration could not be read again, if one could not: the agent works, on the old one."""
+    mistakes = agent.reload_status.mistakes
+    return {"agent's configuration": "the old one runs on: " + "; ".join(mistakes)} if mistakes else {}
 
 
 def _row(letter: dict[str, Any]) -> DeadLetterRow:

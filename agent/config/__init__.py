@@ -1,7 +1,7 @@
 """The agent's configuration: Prometheus' own file, unchanged, and what Pronoia adds to it."""
 
 from agent.config.agent import AgentConfig, BufferConfig, GatewayClientConfig
-from agent.config.load import Loaded, build, load, require_destination, secret_files
+from agent.config.load import Loaded, build, included, load, require_destination, secret_files
 from agent.config.scrape import FileSdConfig, GlobalConfig, HttpSdConfig, ScrapeConfig, StaticConfig
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ScrapeConfig",
     "StaticConfig",
     "build",
+    "included",
     "load",
     "require_destination",
     "secret_files",

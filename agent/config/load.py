@@ -1,7 +1,7 @@
 """Reading the agent's file: each part by its model, then what spans them, and every mistake of all of it at once."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,12 @@ class Loaded:
 
     config: AgentConfig
     warnings: tuple[str, ...]
+    document: Document
+    at: Key = ()
+
+    def mistake(self, key: Key, reason: str) -> Mistake:
+        """Name what is wrong with a key after all: whoever runs the configuration may know more than who reads it."""
+        return self.document.mistake((*self.at, *key), reason)
 
 
 def load(path: Path, environment: Mapping[str, str], *, strict: bool = False, check_files: bool = True) -> Loaded:
@@ -53,7 +59,7 @@ def build(
     mistakes = reading.mistakes + (reading.warnings if strict else [])
     if mistakes or config is None:
         raise ConfigError(sorted(set(mistakes), key=partial(_order, document.file)))
-    return Loaded(config, tuple(map(str, reading.warnings)))
+    return Loaded(config, tuple(map(str, reading.warnings)), document, at)
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -63,6 +69,12 @@ def require_destination(config: AgentConfig, file: str) -> None:
     """Refuse a configuration that sends nowhere, where an agent is to run by itself; raises ConfigError."""
     if config.gateway is None and not config.remote_write:
         raise ConfigError([Mistake(file, 1, "", "names no destination: an agent needs gateway or remote_write")])
+
+
+def included(file: Path, patterns: Iterable[str]) -> Iterator[Path]:
+    """Yield the files that a file's `scrape_config_files` match now."""
+    for pattern in patterns:
+        yield from matching(file.parent / pattern)  # The pattern alone, if it is absolute.
 
 
 class _Reading:
@@ -84,7 +96,7 @@ class _Reading:
         rest = self._section(AgentConfig, value)
         given = rest.global_config if rest is not None else GlobalConfig()
         scrape_configs = list(self._jobs(self.document, jobs, self.at, given))
-        for path in self._included(rest.scrape_config_files if rest is not None else ()):
+        for path in included(Path(self.document.file), rest.scrape_config_files if rest is not None else ()):
             scrape_configs += self._included_jobs(path, given)
         remote_write = list(self._remote_writes(writes, given))
         if rest is None or not store:

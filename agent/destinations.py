@@ -1,0 +1,123 @@
+"""Where batches go: a push for each destination, begun anew by itself when a reload changes its section."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from agent.buffer import Buffer
+from agent.config import AgentConfig, GatewayClientConfig
+from agent.push.gateway import GATEWAY, GatewayPush, Transport
+from agent.push.http import HttpTransport
+from agent.push.remote_write import MAX_SAMPLES, RemoteWritePush
+from pipeline.send.config import RemoteWriteConfig
+from pipeline.send.remote_write import RemoteWrite
+from pipeline.send.rewrite import rewrite_for
+from pipeline.telemetry import AgentMetrics
+from pipeline.tracing import OFF, Tracing
+
+logger = logging.getLogger(__name__)
+
+
+def destination_names(config: AgentConfig) -> list[str]:
+    """Return the names under which the buffer knows where each destination stands."""
+    return [name for name, _ in _sections(config)]
+
+
+def part_samples(config: AgentConfig) -> int:
+    """Return the samples of a batch: what a receiver was configured to take in a request, where that is less."""
+    return min([MAX_SAMPLES, *(_limit(write) for write in config.remote_write)])
+
+
+@dataclass(slots=True)
+class _Running:
+    made_of: object
+    task: asyncio.Task[None]
+
+
+@dataclass(slots=True)
+class Destinations:
+    """The pushes at work. Their names are the buffer's, and stay the same as long as it is open."""
+
+    buffer: Buffer
+    metrics: AgentMetrics
+    user_agent: str
+    tracing: Tracing = OFF
+    _running: dict[str, _Running] = field(default_factory=dict)
+
+    async def configure(self, config: AgentConfig) -> None:
+        """Push as this configuration says; a push whose section is as it was goes on undisturbed.
+
+        One that is begun anew goes on behind what its destination has acknowledged, as a restarted agent would.
+        """
+        for name, section in _sections(config):
+            before = self._running.get(name)
+            if before is not None and before.made_of == section:
+                continue
+            push = self._push(name, config)
+            if before is not None:
+                await _end(before.task)
+            task = asyncio.create_task(push.run(), name=f"agent-push {name}")
+            task.add_done_callback(_tell_failure)
+            self._running[name] = _Running(section, task)
+
+    async def stop(self) -> None:
+        """End all pushes."""
+        await asyncio.gather(*(_end(running.task) for running in self._running.values()))
+
+    def ready(self) -> str | None:
+        """Return None while every push runs; a destination that is down is no reason, batches wait on disk."""
+        ended = (f"pushing to {name} has ended" for name, running in self._running.items() if running.task.done())
+        return next(ended, None)
+
+    def _push(self, name: str, config: AgentConfig) -> GatewayPush | RemoteWritePush:
+        if name == GATEWAY:
+            assert config.gateway is not None
+            return GatewayPush(self.buffer, _transport(config.gateway), self.metrics, self.tracing)
+        write = next(write for write in config.remote_write if _name(write) == name)
+        client = RemoteWrite(write, user_agent=self.user_agent)
+        rewrite = rewrite_for(write, _legacy(config))
+        return RemoteWritePush(name, self.buffer, client, self.metrics, _limit(write), rewrite, self.tracing)
+
+
+def _sections(config: AgentConfig) -> Iterator[tuple[str, object]]:
+    """Yield each destination's name, and all that its push is made of."""
+    if config.gateway is not None:
+        yield GATEWAY, config.gateway
+    for write in config.remote_write:
+        # What the file leaves out means something else than its default: `send_exemplars`, `max_samples_per_send`.
+        said = frozenset(write.model_fields_set), frozenset(write.queue_config.model_fields_set)
+        yield _name(write), (write, said, _legacy(config))
+
+
+def _name(config: RemoteWriteConfig) -> str:
+    """Return a receiver's name in the buffer: its own, or its URL, so that changing others does not move it."""
+    return f"remote_write:{config.name or config.url}"
+
+
+def _legacy(config: AgentConfig) -> bool:
+    return config.global_config.metric_name_validation_scheme == "legacy"
+
+
+def _limit(config: RemoteWriteConfig) -> int:
+    queue = config.queue_config
+    return queue.max_samples_per_send if "max_samples_per_send" in queue.model_fields_set else MAX_SAMPLES
+
+
+def _transport(config: GatewayClientConfig) -> Transport:
+    if config.scheme == "http":
+        return HttpTransport(config)
+    # gRPC costs an agent 20 MiB: only one that speaks it pays.
+    from agent.push.grpc import GrpcTransport
+
+    return GrpcTransport(config)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("a part of the agent ended", exc_info=error, extra={"task": task.get_name()})
