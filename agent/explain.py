@@ -1,6 +1,7 @@
 """What becomes of a target and why: rule by rule, on demand. Nothing of it is kept with the targets."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,8 @@ from pipeline.wire.remote_write import Labels
 
 State = Literal["active", "dropped", "unusable", "duplicate"]
 """Scraped; dropped by a rule; not to be scraped whatever the rules say; the same as a target that is scraped."""
+Alike = Callable[[Labels], Iterable[tuple[Target, bool]]]
+"""Finds the targets with these labels, of all jobs, and says of each whether it is scraped (or a duplicate)."""
 MAX_SAME = 20
 """How many targets with the same labels an explanation names."""
 
@@ -39,7 +42,7 @@ def rules_of(config: ScrapeConfig) -> Rules:
     return compile_rules(config.relabel_configs, config.legacy_names)
 
 
-def explain(config: ScrapeConfig, discovered: Mapping[str, str], by_job: Mapping[str, JobTargets]) -> Explanation:
+def explain(config: ScrapeConfig, discovered: Mapping[str, str], alike: Alike) -> Explanation:
     """Explain what a job makes of a target with these discovered labels, whether or not discovery has found it.
 
     The job's defaults need not be among the labels.
@@ -50,22 +53,31 @@ def explain(config: ScrapeConfig, discovered: Mapping[str, str], by_job: Mapping
     steps = trace(rules, dict(begun))
     if isinstance(outcome, Dropped):
         return Explanation(begun, steps, outcome, "unusable" if outcome.rule is None else "dropped")
-    others = list(_others(outcome, begun, by_job))
+    others = list(alike(outcome.labels))
+    for one in others:
+        # The first that began with the same labels is the one that is asked for.
+        if one[0].key == outcome.key and one[0].discovered_labels == begun:
+            others.remove(one)
+            break
     is_duplicate = any(scraped and target.key == outcome.key for target, scraped in others)
     same = tuple(target for target, _ in others[:MAX_SAME])
     return Explanation(begun, steps, outcome, "duplicate" if is_duplicate else "active", same, len(others))
 
 
-def _others(one: Target, begun: Labels, by_job: Mapping[str, JobTargets]) -> Iterable[tuple[Target, bool]]:
-    """Yield the other targets with the labels of `one`, and whether each is scraped."""
-    left_out = False
+def looking(by_job: Mapping[str, JobTargets]) -> Alike:
+    """Return what looks through all targets each time that it is asked: for one explanation."""
+    return lambda labels: ((target, scraped) for target, scraped in _all(by_job) if target.labels == labels)
+
+
+def indexed(by_job: Mapping[str, JobTargets]) -> Alike:
+    """Return what looks through all targets once: for many explanations."""
+    index: dict[Labels, list[tuple[Target, bool]]] = defaultdict(list)
+    for target, scraped in _all(by_job):
+        index[target.labels].append((target, scraped))
+    return lambda labels: index.get(labels, [])
+
+
+def _all(by_job: Mapping[str, JobTargets]) -> Iterator[tuple[Target, bool]]:
     for targets in by_job.values():
-        for group, scraped in ((targets.active, True), (targets.duplicates, False)):
-            for target in group:
-                if target.labels != one.labels:
-                    continue
-                # The first that began with the same labels is the one that is asked for.
-                if not left_out and target.key == one.key and target.discovered_labels == begun:
-                    left_out = True
-                    continue
-                yield target, scraped
+        yield from ((target, True) for target in targets.active)
+        yield from ((target, False) for target in targets.duplicates)

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from agent.config.scrape import ScrapeConfig
-from agent.explain import Explanation, explain, rules_of
+from agent.explain import Explanation, explain, looking, rules_of
 from agent.job import JobTargets
 from agent.target import Dropped, Target
 from pipeline.config import format_duration
@@ -25,7 +25,7 @@ def add_routes(app: web.Application, configs: Configs, by_job: Callable[[], Mapp
     """Serve them, to GET and, since labels may be longer than a URL, to POST of a form."""
 
     def explained(asked: Mapping[str, Any]) -> dict[str, Any]:
-        return describe_explanation(explain(*_asked_for(configs(), asked), by_job()))
+        return describe_explanation(explain(*_asked_for(configs(), asked), looking(by_job())))
 
     def relabel_steps(asked: Mapping[str, Any]) -> dict[str, Any]:
         config, labels = _asked_for(configs(), asked)

@@ -63,7 +63,9 @@ def response(
     data: dict[str, Any] = {"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": None}
     if state in ("", "any", "active"):
         active = (target for _, targets in shown for target in targets.active)
-        data["activeTargets"] = [{**describe(target), **_health(target, health_of(target), host)} for target in active]
+        data["activeTargets"] = [
+            {**describe(target), **describe_health(target, health_of(target), host)} for target in active
+        ]
     if state in ("", "any", "dropped"):
         data["droppedTargets"] = [describe_dropped(dropped) for _, targets in shown for dropped in targets.dropped]
         data["droppedTargetCounts"] = {name: targets.dropped_count for name, targets in by_job.items()}
@@ -92,17 +94,8 @@ def describe_dropped(dropped: Dropped) -> dict[str, Any]:
     }
 
 
-def summary(by_job: Mapping[str, JobTargets]) -> dict[str, Any]:
-    """Return all targets of all jobs without their health: what `pronoia targets` prints."""
-    jobs = sorted(by_job.items())
-    return {
-        "activeTargets": [describe(target) for _, targets in jobs for target in targets.active],
-        "droppedTargets": [describe_dropped(dropped) for _, targets in jobs for dropped in targets.dropped],
-        "droppedTargetCounts": {name: targets.dropped_count for name, targets in jobs},
-    }
-
-
-def _health(target: Target, health: Health, host: str) -> dict[str, Any]:
+def describe_health(target: Target, health: Health, host: str) -> dict[str, Any]:
+    """Return how a target's scrapes go; `host` is the name under which others reach this machine."""
     return {
         "globalUrl": _global_url(target.url, host),
         "lastError": health.last_error,

@@ -1,6 +1,9 @@
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent.explain import Explanation, explain
+import pytest
+
+from agent.explain import Alike, Explanation, explain, indexed, looking
 from agent.job import Job, JobTargets
 from agent.target import Dropped, Target
 from pipeline.relabel import Change
@@ -15,7 +18,7 @@ SHARDS: list[dict[str, Any]] = [
 
 
 def explained(labels: dict[str, str], **keys: Any) -> Explanation:
-    return explain(job(**keys), labels, {})
+    return explain(job(**keys), labels, looking({}))
 
 
 def test_each_rule_says_what_it_looked_at_and_what_it_changed() -> None:
@@ -48,13 +51,19 @@ def test_a_target_that_no_rule_drops_may_be_unusable_all_the_same() -> None:
     assert (found.state, found.outcome.reason, found.steps[0].keep) == ("unusable", "no address", True)
 
 
-def found_in(*jobs: tuple[str, JobTargets]) -> dict[str, JobTargets]:
-    return dict(jobs)
+AlikeIn = Callable[[Mapping[str, JobTargets]], Alike]
 
 
-def test_what_was_found_twice_names_the_other_and_only_one_of_them_is_scraped() -> None:
+@pytest.fixture(params=[looking, indexed])
+def alike_in(request: pytest.FixtureRequest) -> AlikeIn:
+    chosen: AlikeIn = request.param
+    return chosen
+
+
+def test_what_was_found_twice_names_the_other_and_only_one_of_them_is_scraped(alike_in: AlikeIn) -> None:
     config = job()
-    targets = found_in(("j", Job(config).targets([group("a:1", __meta_x="1"), group("a:1", "b:1", __meta_x="2")])))
+    made = Job(config).targets([group("a:1", __meta_x="1"), group("a:1", "b:1", __meta_x="2")])
+    targets = alike_in({"j": made})
     first = explain(config, {"__address__": "a:1", "__meta_x": "1"}, targets)
     second = explain(config, {"__address__": "a:1", "__meta_x": "2"}, targets)
     alone = explain(config, {"__address__": "b:1", "__meta_x": "2"}, targets)
@@ -64,18 +73,20 @@ def test_what_was_found_twice_names_the_other_and_only_one_of_them_is_scraped() 
     assert dict(second.same[0].discovered_labels)["__meta_x"] == "1"
 
 
-def test_the_same_found_twice_from_the_same_labels_is_named_too() -> None:
+def test_the_same_found_twice_from_the_same_labels_is_named_too(alike_in: AlikeIn) -> None:
     config = job()
-    found = explain(config, {"__address__": "a:1"}, {"j": Job(config).targets([group("a:1", "a:1")])})
+    found = explain(config, {"__address__": "a:1"}, alike_in({"j": Job(config).targets([group("a:1", "a:1")])}))
     assert (found.state, found.same_count) == ("active", 1)
 
 
-def test_targets_of_two_jobs_or_urls_with_the_same_labels_are_both_scraped_and_name_each_other() -> None:
+def test_targets_of_two_jobs_or_urls_with_the_same_labels_are_both_scraped_and_name_each_other(
+    alike_in: AlikeIn,
+) -> None:
     rules = [{"target_label": "job", "replacement": "x"}, {"target_label": "instance", "replacement": "y"}]
     one = job(relabel_configs=rules)
     other = one.model_copy(update={"job_name": "k"})
     targets = {"j": Job(one).targets([group("a:1", "a:2")]), "k": Job(other).targets([group("a:1")])}
-    found = explain(one, {"__address__": "a:1"}, targets)
+    found = explain(one, {"__address__": "a:1"}, alike_in(targets))
     assert (found.state, found.same_count) == ("active", 2)
     assert [(target.config.job_name, target.url) for target in found.same] == [
         ("j", "http://a:2/metrics"),
@@ -83,7 +94,7 @@ def test_targets_of_two_jobs_or_urls_with_the_same_labels_are_both_scraped_and_n
     ]
 
 
-def test_an_explanation_names_so_many_that_are_the_same_and_counts_all() -> None:
+def test_an_explanation_names_so_many_that_are_the_same_and_counts_all(alike_in: AlikeIn) -> None:
     config = job()
-    found = explain(config, {"__address__": "a:1"}, {"j": Job(config).targets([group(*["a:1"] * 100)])})
+    found = explain(config, {"__address__": "a:1"}, alike_in({"j": Job(config).targets([group(*["a:1"] * 100)])}))
     assert (len(found.same), found.same_count) == (20, 99)

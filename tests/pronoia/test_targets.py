@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 
@@ -15,9 +16,9 @@ scrape_configs:
 """
 
 
-def run(folder: Path, *options: str) -> tuple[int, str, str]:
+def run(folder: Path, *options: str, more: str = "") -> tuple[int, str, str]:
     path = folder / "prometheus.yml"
-    path.write_text(CONFIG)
+    path.write_text(CONFIG + more)
     result = CliRunner().invoke(main, ["targets", "--config", str(path), *options])
     return result.exit_code, result.stdout, result.stderr
 
@@ -51,14 +52,73 @@ def test_targets_are_shown_with_their_labels_and_dropped_ones_with_the_rule(tmp_
     assert shown["droppedTargetCounts"] == {"one": 1, "two": 0}
 
 
-def test_text_says_the_same(tmp_path: Path) -> None:
+def test_text_says_by_job_what_is_scraped_and_why_the_rest_is_not(tmp_path: Path) -> None:
     code, out, _ = run(tmp_path, "--job", "one")
     assert code == 0
     assert out.splitlines()[:3] == [
         "one: 1 scraped, 1 dropped",
-        "  http://a:1/metrics",
-        '    labels      {env="p", instance="a:1", job="one"}',
+        '  http://a:1/metrics  {env="p", instance="a:1", job="one"}',
+        "  1 dropped by relabel_configs[0]: action=drop source_labels=__address__ regex=drop:.*",
     ]
+
+
+def many(folder: Path, *options: str) -> tuple[str, Any]:
+    """Return what is printed for a thousand targets, as text and as JSON."""
+    hosts = [f"host-{n:03}:{9000 + n % 2}" for n in range(1000)]
+    (folder / "sd.json").write_text(json.dumps([{"targets": [*hosts, "host-001:9001"], "labels": {"__meta_x": "1"}}]))
+    rules = """\
+  relabel_configs:
+  - {source_labels: [__meta_x], target_label: x}
+  - {source_labels: [__address__], regex: ".*:9000", action: drop}
+  - {source_labels: [none], target_label: y}
+"""
+    return run(folder, *options, more=rules)[1], json.loads(run(folder, *options, "--json", more=rules)[1])
+
+
+def test_a_thousand_targets_are_a_summary(tmp_path: Path) -> None:
+    text, _ = many(tmp_path, "--job", "two")
+    assert text.splitlines()[0] == "two: 500 scraped, 500 dropped, 1 found twice"
+    assert "  … and 495 more: --target TEXT looks for some, --json has all" in text
+    assert "  500 dropped by relabel_configs[1]: action=drop source_labels=__address__ regex=.*:9000" in text
+    assert len(text.splitlines()) == 9
+
+
+def test_a_target_that_is_looked_for_is_explained_rule_by_rule(tmp_path: Path) -> None:
+    text, shown = many(tmp_path, "--target", "HOST-003", "--target", "__meta_x=1")
+    assert text.splitlines()[0] == "http://host-003:9001/metrics (job two): scraped every 1m, timeout 10s"
+    start = text.index("  relabel_configs[0]")
+    assert text[start : text.index("  labels")].splitlines() == [
+        "  relabel_configs[0]: action=replace source_labels=__meta_x target_label=x",
+        '    + x="1"',
+        "  relabel_configs[1]: action=drop source_labels=__address__ regex=.*:9000",
+        '    keeps it (looked at "host-003:9001")',
+        "  relabel_configs[2]: action=replace source_labels=none target_label=y",
+        '    changes nothing (looked at "")',
+    ]
+    (target,) = shown["activeTargets"]
+    assert [step["changes"] for step in target["steps"]] == [[{"label": "x", "from": None, "to": "1"}], [], []]
+    assert (shown["droppedTargets"], shown["droppedTargetCounts"]) == ([], {"one": 1, "two": 500})
+
+
+def test_a_dropped_target_names_the_rule_and_what_it_looked_at(tmp_path: Path) -> None:
+    text, shown = many(tmp_path, "--target", "host-002")
+    assert text.splitlines()[0] == "host-002:9000 (job two): dropped by relabel_configs[1]"
+    assert '    DROPS the target (looked at "host-002:9000")\n  1 more do not run' in text
+    assert [step["keep"] for step in shown["droppedTargets"][0]["steps"]] == [True, False, False]
+
+
+def test_what_was_found_twice_is_a_state_to_ask_for(tmp_path: Path) -> None:
+    text, shown = many(tmp_path, "--state", "duplicate", "--explain")
+    assert text.splitlines()[0] == "http://host-001:9001/metrics (job two): found twice, scraped once"
+    assert (shown["activeTargets"], len(shown["duplicateTargets"])) == ([], 1)
+    assert shown["duplicateTargets"][0]["sameLabelsCount"] == 1
+
+
+def test_more_than_can_be_read_are_counted(tmp_path: Path) -> None:
+    text, shown = many(tmp_path, "--target", "host-")
+    assert text.splitlines()[-1].startswith("981 more match")
+    assert len(shown["activeTargets"]) + len(shown["droppedTargets"]) == 1000
+    assert many(tmp_path, "--target", "none")[0] == "no target matches\n"
 
 
 def test_a_discovery_that_fails_is_an_error_beside_what_was_found(tmp_path: Path) -> None:
