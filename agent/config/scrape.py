@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from agent.config.kubernetes import KubernetesSdConfig
 from pipeline.config import FilePath, Seconds, parse_bytes
 from pipeline.http_config import HttpClientConfig, NullableSection, off
 from pipeline.relabel import RelabelConfig, a_rule, is_label_name
@@ -181,6 +182,7 @@ def _scheme(value: str) -> str:
 _Static = Annotated[StaticConfig, a_rule("empty or null section in static_configs")]
 _FileSd = Annotated[FileSdConfig, a_rule("empty or null section in file_sd_configs")]
 _HttpSd = Annotated[HttpSdConfig, a_rule("empty or null section in http_sd_configs")]
+_KubernetesSd = Annotated[KubernetesSdConfig, a_rule("empty or null section in kubernetes_sd_configs")]
 _TargetRule = Annotated[RelabelConfig, a_rule("empty or null target relabeling rule in scrape config")]
 _MetricRule = Annotated[RelabelConfig, a_rule("empty or null metric relabeling rule in scrape config")]
 
@@ -205,11 +207,12 @@ class ScrapeConfig(HttpClientConfig, Limits):
     native_histogram_bucket_limit: Count = 0
     """Native histograms with more buckets are scraped at a lower resolution."""
     native_histogram_min_bucket_factor: float = 0.0
+    """Buckets that grow by less are merged, too."""
 
     static_configs: tuple[_Static, ...] = ()
-    """Buckets that grow by less are merged, too."""
     file_sd_configs: tuple[_FileSd, ...] = ()
     http_sd_configs: tuple[_HttpSd, ...] = ()
+    kubernetes_sd_configs: tuple[_KubernetesSd, ...] = ()
 
     relabel_configs: tuple[_TargetRule, ...] = ()
     metric_relabel_configs: tuple[_MetricRule, ...] = ()
@@ -246,13 +249,13 @@ class ScrapeConfig(HttpClientConfig, Limits):
             if name not in self.model_fields_set or (value == 0 and not isinstance(value, bool)):
                 update[name] = getattr(given, name)
         job = self.model_copy(update=update)
-        for rule in (*job.relabel_configs, *job.metric_relabel_configs):
-            if (reason := rule.mistake(job.legacy_names)) is not None:
-                raise ValueError(reason)
         if "scrape_protocols" not in self.model_fields_set:
             own = PROTO_FIRST if job.scrape_native_histograms else PROTOCOLS
             protocols = given.scrape_protocols if "scrape_protocols" in given.model_fields_set else own
             job = job.model_copy(update={"scrape_protocols": protocols})
+        for rule in (*job.relabel_configs, *job.metric_relabel_configs):
+            if (reason := rule.mistake(job.legacy_names)) is not None:
+                raise ValueError(reason)
         return job
 
     def _names_by(self, given: GlobalConfig) -> dict[str, str]:

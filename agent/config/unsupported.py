@@ -7,7 +7,7 @@ from pipeline.config import Mistake
 
 DISCOVERIES = (
     *("azure", "consul", "digitalocean", "dns", "docker", "dockerswarm", "aws", "ec2", "ecs", "elasticache", "eureka"),
-    *("gce", "hetzner", "ionos", "kubernetes", "kuma", "lightsail", "linode", "marathon", "msk", "nerve", "nomad"),
+    *("gce", "hetzner", "ionos", "kuma", "lightsail", "linode", "marathon", "msk", "nerve", "nomad"),
     *("oci", "openstack", "outscale", "ovhcloud", "puppetdb", "rds", "scaleway", "serverset", "stackit", "triton"),
     *("uyuni", "vultr"),
 )

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
@@ -14,7 +15,7 @@ from pipeline.telemetry import DiscoveryMetrics
 
 logger = logging.getLogger(__name__)
 
-Groups = AsyncIterator[list[TargetGroup]]
+Groups = AsyncGenerator[list[TargetGroup], None]
 """One kind of discovery at work: all its groups, first after one try whatever came of it, then each time they change.
 
 A failure is not raised: it is told through `Tools.failed`, and what was found last stays. Ends by cancellation only.
@@ -42,6 +43,8 @@ class Tools:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
     failures: dict[tuple[Place, str], str] = field(default_factory=dict)
+    shared: dict[object, Any] = field(default_factory=dict)
+    """What discoveries share, by its type: the first makes it, all use it."""
 
     def failed(self, at: Place, what: str, error: PipelineError) -> None:
         """Count and log that `what` (a file, a URL) could not be read; its last good groups stay."""

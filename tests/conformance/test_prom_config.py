@@ -21,6 +21,7 @@ NOT_SUPPORTED = re.compile(
 )
 
 OUR_WORDS = {
+    "kubernetes_namespace_discovery.bad.yml": "namespaces.foo: unknown key",
     "unknown_attr.bad.yml": "consult_sd_configs: unknown key",
     "unknown_global_attr.bad.yml": "global.nonexistent_field: unknown key",
     "section_key_dup.bad.yml": "scrape_configs: stands twice",

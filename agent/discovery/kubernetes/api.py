@@ -28,7 +28,8 @@ class Timing:
     """How long is waited for what.
 
     `silence_s`: a watch without a word for that long is asked for anew, from where it was. API servers send a bookmark
-    each minute, so that a watch on what never changes is not silent.
+    each minute, so that a watch on what never changes is not silent. `pace_s`: where objects change all the time,
+    groups are given this often, as by Prometheus; a first change is not held back.
     """
 
     answer_s: float = 30.0
@@ -36,12 +37,16 @@ class Timing:
     watch_s: float = 600.0
     backoff_s: float = 0.8
     max_backoff_s: float = 30.0
+    pace_s: float = 5.0
+
+
+TIMING: Final = Timing()
 
 
 class ApiServer:
     """One API server as one identity. Reads tokens and certificates again when their files change."""
 
-    def __init__(self, find: Find, session: aiohttp.ClientSession, timing: Timing = Timing()) -> None:
+    def __init__(self, find: Find, session: aiohttp.ClientSession, timing: Timing = TIMING) -> None:
         self._find = find
         self._session = session
         self.timing = timing
@@ -135,7 +140,7 @@ class ApiServer:
 
     def _access(self) -> tuple[str, HttpAccess]:
         cluster = self._find()
-        if self._known is None or self._known[0] is not cluster:
+        if self._known is None or self._known[0] != cluster:
             self._known = cluster, HttpAccess(cluster.http, asyncio.get_running_loop().time)
         return cluster.url, self._known[1]
 

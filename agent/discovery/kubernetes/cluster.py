@@ -31,8 +31,7 @@ class Cluster:
 
 
 Find = Callable[[], Cluster]
-"""Says where the API server is, each time before it is asked; raises PipelineError. Returns the same object for as
-long as nothing has changed."""
+"""Says where the API server is, each time before it is asked; raises PipelineError."""
 
 
 def in_cluster(environment: Mapping[str, str] = os.environ, folder: Path = SERVICE_ACCOUNT) -> Cluster:

@@ -1,0 +1,86 @@
+"""`kubernetes_sd_configs` at work: shared watches in, target groups out.
+
+Source: Prometheus documentation, `<kubernetes_sd_config>`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from agent.config.kubernetes import KubernetesSdConfig
+from agent.discovery.kubernetes.api import ApiServer
+from agent.discovery.kubernetes.cluster import Cluster, Find, Kubeconfig
+from agent.discovery.kubernetes.view import View
+from agent.discovery.kubernetes.watches import Watches
+from agent.discovery.tools import Groups, Place, Tools
+from pipeline.errors import PermanentError, PipelineError
+
+RETRY_S: Final = 30.0
+
+
+async def kubernetes_groups(config: KubernetesSdConfig, at: Place, tools: Tools) -> Groups:
+    """Give the groups of all objects of a role, each time that some changed."""
+    watches = Watches.of(tools)
+    server = _server(config, watches)
+    while True:
+        try:
+            namespaces = _namespaces(config, server)
+            tools.succeeded(at, "namespaces")
+            break
+        except PipelineError as error:
+            tools.failed(at, "namespaces", error)
+            yield []
+            await tools.sleep(RETRY_S)
+    wake = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        views = [View(config, namespace, at, tools, wake) for namespace in namespaces]
+        for view in views:
+            await view.begin(stack, watches, server)
+        async for groups in _paced(views, wake, partial(tools.sleep, watches.timing.pace_s)):
+            yield groups
+
+
+async def _paced(views: list[View], wake: asyncio.Event, pause: Callable[[], Awaitable[None]]) -> Groups:
+    first = True
+    while True:
+        await wake.wait()
+        wake.clear()
+        changed = False
+        for view in views:
+            changed |= await view.refresh()
+        if first and not all(view.tried for view in views):
+            continue
+        if changed or first:
+            first = False
+            yield [group for view in views for group in view.groups.values()]
+            await pause()
+
+
+def _server(config: KubernetesSdConfig, watches: Watches) -> ApiServer:
+    """Return the API server that a section means, as the identity that it means: one for all that mean the same."""
+    find: Find = watches.own_cluster
+    if config.kubeconfig_file:
+        find = Kubeconfig(config.kubeconfig_file)
+    elif config.api_server:
+        named = Cluster(config.api_server, config.http)
+        find = partial(_same, named)
+    return watches.server((config.kubeconfig_file, config.api_server, config.http), find)
+
+
+def _same(cluster: Cluster) -> Cluster:
+    return cluster
+
+
+def _namespaces(config: KubernetesSdConfig, server: ApiServer) -> list[str]:
+    """Return the namespaces to look at, the empty name for all; raises PipelineError."""
+    names = list(dict.fromkeys(config.namespaces.names))
+    if config.role == "node":
+        return [""]
+    if config.namespaces.own_namespace:
+        own = server.cluster.namespace
+        if not own:
+            raise PermanentError("could not determine the pod's own namespace: the service account has none")
+        names += [own] if own not in names else []
+    return names or [""]

@@ -1,0 +1,251 @@
+"""From kept objects to target groups, as Prometheus makes them: a pure function for each role.
+
+Source: Prometheus documentation, `<kubernetes_sd_config>`; prometheus/discovery/kubernetes (node.go, pod.go, …).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol
+
+from agent.config.kubernetes import AttachMetadata
+from agent.discovery.groups import ADDRESS, TargetGroup
+from agent.discovery.kubernetes.labels import NAMESPACE, PREFIX, Labels, present, sanitized
+from agent.discovery.kubernetes.objects import (
+    Container,
+    Endpoint,
+    Endpoints,
+    Ingress,
+    Node,
+    Pod,
+    Port,
+    Reference,
+    Service,
+)
+
+_NODE_ADDRESSES: Final = ("InternalIP", "InternalDNS", "ExternalIP", "ExternalDNS", "LegacyHostIP", "Hostname")
+"""Which of a node's addresses is its target's, best first."""
+
+
+class Around(Protocol):
+    """The objects around the one that a group is made of; what was not asked for in the configuration is not there."""
+
+    attach: AttachMetadata
+
+    def node(self, name: str) -> Node | None:
+        """Return a node."""
+
+    def namespace(self, name: str) -> Labels | None:
+        """Return what a namespace lends."""
+
+    def pod(self, namespace: str, name: str) -> Pod | None:
+        """Return a pod."""
+
+    def service(self, namespace: str, name: str) -> Service | None:
+        """Return a service."""
+
+    def replica_set(self, namespace: str, name: str) -> Reference | None:
+        """Return who controls a ReplicaSet."""
+
+    def job(self, namespace: str, name: str) -> Reference | None:
+        """Return who controls a Job."""
+
+
+def node_group(key: str, node: Node, _: Around) -> TargetGroup | None:
+    """Return a node's kubelet as a target; None for a node without an address."""
+    addresses: dict[str, str] = {}
+    for kind, address in node.addresses:
+        addresses.setdefault(kind, address)
+    chosen = next((addresses[kind] for kind in _NODE_ADDRESSES if kind in addresses), None)
+    if chosen is None:
+        return None
+    target = {ADDRESS: joined(chosen, node.kubelet_port), "instance": node.name}
+    target.update((sanitized(f"{PREFIX}node_address_{kind}"), address) for kind, address in addresses.items())
+    return TargetGroup(f"node/{key}", (target,), {**node.meta, **node.own})
+
+
+def pod_group(key: str, pod: Pod, around: Around) -> TargetGroup | None:
+    """Return a target for each port of each container, one for a container without ports; None without an address."""
+    if not pod.ip:
+        return None
+    labels = pod_labels(pod, around)
+    if around.attach.node:
+        node = around.node(pod.node_name)
+        if node is None:  # Its node is not among those that were selected.
+            return None
+        labels = {**labels, **node.meta}
+    if around.attach.namespace:
+        labels = {**labels, **_lent_by_namespace(pod.namespace, around)}
+    return TargetGroup(f"pod/{key}", tuple(_pod_targets(pod)), labels)
+
+
+def _pod_targets(pod: Pod) -> Iterator[Labels]:
+    for container in pod.containers:
+        base = {ADDRESS: pod.ip, **_container_labels(container), **present([("pod_container_id", container.id)])}
+        if not container.ports:
+            yield base
+        for port in container.ports:
+            yield {**base, ADDRESS: joined(pod.ip, port.number or 0), **_container_port_labels(port, port.protocol)}
+
+
+def pod_labels(pod: Pod, around: Around) -> Labels:
+    """Return a pod's labels, with the names of what is behind its controller where those are asked for."""
+    owner, attach = pod.controller, around.attach
+    if owner is None or not (attach.deployment or attach.job or attach.cronjob):
+        return pod.labels
+    given: list[tuple[str, str | None]] = []
+    if owner.kind == "ReplicaSet" and attach.deployment:
+        behind = around.replica_set(pod.namespace, owner.name)
+        given.append(("pod_deployment_name", behind.name if behind and behind.kind == "Deployment" else None))
+    if owner.kind == "Job" and attach.job:
+        given.append(("pod_job_name", owner.name))
+    if owner.kind == "Job" and attach.cronjob:
+        behind = around.job(pod.namespace, owner.name)
+        given.append(("pod_cronjob_name", behind.name if behind and behind.kind == "CronJob" else None))
+    return {**pod.labels, **present(given)}
+
+
+def service_group(key: str, service: Service, around: Around) -> TargetGroup:
+    """Return a target for each port of a service, by its name in the cluster's DNS."""
+    targets = []
+    for port in service.ports:
+        number = str(port.number or 0)
+        named = (
+            ("service_port_name", port.name),
+            ("service_port_number", number),
+            ("service_port_protocol", port.protocol),
+        )
+        targets.append({ADDRESS: f"{service.host}:{number}", **present(named), **service.own})
+    labels = {**service.labels, **_lent_by_namespace(service.labels[NAMESPACE], around)}
+    return TargetGroup(f"svc/{key}", tuple(targets), labels)
+
+
+def ingress_group(key: str, ingress: Ingress, around: Around) -> TargetGroup:
+    """Return a target for each path of each rule."""
+    targets = []
+    for host, paths in ingress.rules:
+        scheme = "https" if any(_is_host(pattern, host) for pattern in ingress.tls_hosts) else "http"
+        for path in paths:
+            given = (("ingress_scheme", scheme), ("ingress_host", host), ("ingress_path", path))
+            targets.append({ADDRESS: host, **present(given)})
+    labels = {**ingress.labels, NAMESPACE: ingress.namespace, **_lent_by_namespace(ingress.namespace, around)}
+    return TargetGroup(f"ingress/{key}", tuple(targets), labels)
+
+
+def endpoints_group(key: str, endpoints: Endpoints, around: Around) -> TargetGroup:
+    """Return the targets of an Endpoints object or an EndpointSlice, and those of its pods' other ports."""
+    stem = "endpointslice" if endpoints.address_type else "endpoints"
+    service = around.service(endpoints.namespace, endpoints.service) if endpoints.service else None
+    labels = {NAMESPACE: endpoints.namespace, **(service.labels if service else {}), **endpoints.labels}
+    labels.update(_lent_by_namespace(endpoints.namespace, around))
+    source = f"{stem}/{key}"
+    if endpoints.address_type and service and service.families and service.families[0] != endpoints.address_type:
+        return TargetGroup(source, (), labels)  # The same pods as in the primary family's slice.
+    targets: list[Labels] = []
+    seen: dict[tuple[str, str], tuple[Pod, set[int | None]]] = {}
+    for subset in endpoints.subsets:
+        for endpoint, port in _pairs(subset.endpoints, subset.ports, by_port=not endpoints.address_type):
+            pod = _pod_of(endpoint, around)
+            base = {**endpoint.labels, **_endpoint_port_labels(port, stem), **_lent_by_node(endpoint, stem, around)}
+            if pod is not None:
+                base.update(_lent_by_pod(pod, around))
+                base.update(_matching_port(pod, port, stem))
+                seen.setdefault((pod.namespace, pod.labels[f"{PREFIX}pod_name"]), (pod, set()))[1].add(port.number)
+            targets += ({ADDRESS: joined(address, port.number), **base} for address in endpoint.addresses)
+    for pod, ports in seen.values():
+        targets += _other_ports(pod, ports, around)
+    return TargetGroup(source, tuple(targets), labels)
+
+
+def _pairs(endpoints: Iterable[Endpoint], ports: Iterable[Port], *, by_port: bool) -> Iterator[tuple[Endpoint, Port]]:
+    if by_port:
+        return ((endpoint, port) for port in ports for endpoint in endpoints)
+    return ((endpoint, port) for endpoint in endpoints for port in ports)
+
+
+def _pod_of(endpoint: Endpoint, around: Around) -> Pod | None:
+    target = endpoint.target
+    return around.pod(target.namespace, target.name) if target and target.kind == "Pod" else None
+
+
+def _lent_by_pod(pod: Pod, around: Around) -> Labels:
+    # The namespace is the group's: its endpoints'.
+    return {name: value for name, value in pod_labels(pod, around).items() if name != NAMESPACE}
+
+
+def _lent_by_node(endpoint: Endpoint, stem: str, around: Around) -> Labels:
+    if not around.attach.node:
+        return {}
+    named = endpoint.target.name if endpoint.target and endpoint.target.kind == "Node" else ""
+    # Endpoints go by the node's name first, slices by what the target is.
+    name = (endpoint.node_name or named) if stem == "endpoints" else (named or endpoint.node_name)
+    node = around.node(name) if name else None
+    return node.meta if node else {}
+
+
+def _lent_by_namespace(name: str, around: Around) -> Labels:
+    return (around.namespace(name) or {}) if around.attach.namespace else {}
+
+
+def _endpoint_port_labels(port: Port, stem: str) -> Labels:
+    if stem == "endpoints":
+        return present((("endpoint_port_name", port.name), ("endpoint_port_protocol", port.protocol)))
+    given = (
+        (f"{stem}_port_name", port.name),
+        (f"{stem}_port_protocol", port.protocol),
+        (f"{stem}_port", str(port.number) if port.number is not None else None),
+        (f"{stem}_port_app_protocol", port.app_protocol),
+    )
+    return present(given)
+
+
+def _matching_port(pod: Pod, port: Port, stem: str) -> Labels:
+    """Return the labels of the container that has an endpoint's port; the last one's where several have."""
+    found: Labels = {}
+    for container in pod.containers:
+        for own in container.ports:
+            if port.number is not None and own.number == port.number:
+                protocol = port.protocol if stem == "endpoints" else own.protocol
+                found = {**_container_labels(container), **_container_port_labels(own, protocol)}
+                break
+    return found
+
+
+def _other_ports(pod: Pod, taken: set[int | None], around: Around) -> Iterator[Labels]:
+    """Yield targets for a pod's ports that its service has not."""
+    for container in pod.containers if pod.ip else ():
+        for port in container.ports:
+            if port.number not in taken:
+                labels = {**_container_labels(container), **_container_port_labels(port, port.protocol)}
+                yield {ADDRESS: joined(pod.ip, port.number or 0), **labels, **_lent_by_pod(pod, around)}
+
+
+def _container_labels(container: Container) -> Labels:
+    given = (
+        ("pod_container_name", container.name),
+        ("pod_container_image", container.image),
+        ("pod_container_init", "true" if container.is_init else "false"),
+    )
+    return present(given)
+
+
+def _container_port_labels(port: Port, protocol: str) -> Labels:
+    given = (
+        ("pod_container_port_name", port.name),
+        ("pod_container_port_number", str(port.number or 0)),
+        ("pod_container_port_protocol", protocol),
+    )
+    return present(given)
+
+
+def joined(host: str, port: int | None) -> str:
+    """Return `host:port`, an IPv6 address in brackets; the host alone where there is no port."""
+    if port is None:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_host(pattern: str, host: str) -> bool:
+    """Tell whether a TLS host, which may begin with `*.`, names this one."""
+    if pattern == host:
+        return True
+    first, *rest = pattern.split(".")
+    return first == "*" and rest == host.split(".")[1:]

@@ -1,0 +1,199 @@
+"""What one discovery sees of a cluster: which kinds of objects each role needs, and the groups that they become."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from agent.config.kubernetes import AttachMetadata, KubernetesSdConfig, Role
+from agent.discovery.groups import TargetGroup
+from agent.discovery.kubernetes import keep, objects, resources, roles
+from agent.discovery.kubernetes.api import ApiServer
+from agent.discovery.kubernetes.follow import Selection
+from agent.discovery.kubernetes.labels import Labels
+from agent.discovery.kubernetes.resources import Resource
+from agent.discovery.kubernetes.watches import Watch, Watches
+from agent.discovery.tools import Place, Tools
+from pipeline.errors import PipelineError
+
+TURN_GROUPS: Final = 200
+"""So many groups are made before other tasks have their turn."""
+
+
+class _Kept(NamedTuple):
+    """A kind of objects: under which role's selectors it is watched, and what is kept of it."""
+
+    role: str
+    keep: Callable[[Mapping[str, Any]], Any]
+
+
+KEPT: Final[dict[Resource, _Kept]] = {
+    resources.NODES: _Kept("node", keep.keep_node),
+    resources.PODS: _Kept("pod", keep.keep_pod),
+    resources.SERVICES: _Kept("service", keep.keep_service),
+    resources.ENDPOINTS: _Kept("endpoints", keep.keep_endpoints),
+    resources.ENDPOINT_SLICES: _Kept("endpointslice", keep.keep_endpoint_slice),
+    resources.INGRESSES: _Kept("ingress", keep.keep_ingress),
+    resources.NAMESPACES: _Kept("", keep.keep_namespace),
+    resources.REPLICA_SETS: _Kept("", keep.keep_controller),
+    resources.JOBS: _Kept("", keep.keep_controller),
+}
+
+Build = Callable[[str, Any, roles.Around], TargetGroup | None]
+
+ROLES: Final[dict[Role, tuple[Build, tuple[Resource, ...]]]] = {
+    "node": (roles.node_group, (resources.NODES,)),
+    "pod": (roles.pod_group, (resources.PODS,)),
+    "service": (roles.service_group, (resources.SERVICES,)),
+    "endpoints": (roles.endpoints_group, (resources.ENDPOINTS, resources.SERVICES, resources.PODS)),
+    "endpointslice": (roles.endpoints_group, (resources.ENDPOINT_SLICES, resources.SERVICES, resources.PODS)),
+    "ingress": (roles.ingress_group, (resources.INGRESSES,)),
+}
+"""Each role's function, and what it watches: first the objects that become groups."""
+
+
+def needed(role: Role, attach: AttachMetadata) -> tuple[Resource, ...]:
+    """Return what a role watches: also what an identity must be allowed to list and watch."""
+    out = dict.fromkeys(ROLES[role][1])
+    if role == "node":
+        return tuple(out)
+    with_pods = resources.PODS in out
+    asked = (
+        (resources.NODES, attach.node and with_pods),
+        (resources.NAMESPACES, attach.namespace),
+        (resources.REPLICA_SETS, attach.deployment and with_pods),
+        (resources.JOBS, (attach.job or attach.cronjob) and with_pods),
+    )
+    return (*out, *(resource for resource, wanted in asked if wanted))
+
+
+class View:
+    """One namespace's objects (or all namespaces'), as one discovery sees them: the groups, and what each looked at."""
+
+    def __init__(
+        self, config: KubernetesSdConfig, namespace: str, at: Place, tools: Tools, wake: asyncio.Event
+    ) -> None:
+        assert config.role is not None
+        self.attach: AttachMetadata = config.attach_metadata
+        self.groups: dict[str, TargetGroup] = {}
+        self._config = config
+        self._namespace = namespace
+        self._at = at
+        self._tools = tools
+        self._wake = wake
+        self._build: Build = ROLES[config.role][0]
+        self._needed = needed(config.role, config.attach_metadata)
+        self._watches: dict[Resource, Watch[Any]] = {}
+        self._dirty: dict[str, None] = {}
+        self._looked: dict[tuple[Resource, str], set[str]] = {}
+        self._looks: dict[str, list[tuple[Resource, str]]] = {}
+        self._building = ""
+
+    async def begin(self, stack: AsyncExitStack, watches: Watches, server: ApiServer) -> None:
+        """Watch what is needed until the stack ends."""
+        for resource in self._needed:
+            kept = KEPT[resource]
+            by = self._config.selector(kept.role) if kept.role else None
+            namespace = self._namespace if resource.namespaced else ""
+            selection = Selection(resource, namespace, by.label if by else "", by.field if by else "")
+            listener = partial(self._happened, resource, str(selection))
+            watch = await stack.enter_async_context(watches.watch(server, selection, kept.keep, listener))
+            assert watch.task is not None
+            watch.task.add_done_callback(lambda _: self._wake.set())
+            self._watches[resource] = watch
+            if watch.tried:  # Another has watched it for a while.
+                self._happened(resource, str(selection), watch.objects, watch.failure)
+
+    @property
+    def tried(self) -> bool:
+        """Whether each watch has listed its objects, or failed to."""
+        return all(watch.tried for watch in self._watches.values())
+
+    def _happened(self, resource: Resource, what: str, keys: Collection[str], failure: PipelineError | None) -> None:
+        if failure is None:
+            self._tools.succeeded(self._at, what)
+        else:
+            self._tools.failed(self._at, what, failure)
+        if resource is self._needed[0]:
+            self._dirty.update(dict.fromkeys(keys))
+        else:
+            for key in keys:
+                self._dirty.update(dict.fromkeys(self._looked.get((resource, key), ())))
+        self._wake.set()
+
+    async def refresh(self) -> bool:
+        """Make the groups anew that have changed; return whether any has.
+
+        As in Prometheus there are none before everything that they need was listed once: half-labelled targets would
+        be scraped under wrong names.
+        """
+        for watch in self._watches.values():
+            if watch.task is not None and watch.task.done():
+                watch.task.result()
+        if not all(watch.listed for watch in self._watches.values()):
+            return False
+        changed = False
+        while self._dirty:
+            for key in list(self._dirty)[:TURN_GROUPS]:
+                del self._dirty[key]
+                changed |= self._make(key)
+            await asyncio.sleep(0)
+        return changed
+
+    def _make(self, key: str) -> bool:
+        for looked in self._looks.pop(key, ()):
+            users = self._looked[looked]
+            users.discard(key)
+            if not users:
+                del self._looked[looked]
+        item = self._watches[self._needed[0]].objects.get(key)
+        self._building = key
+        group = None if item is None else self._build(key, item, self)
+        before = self.groups.get(key)
+        if group is None:
+            self.groups.pop(key, None)
+        elif group != before:
+            self.groups[key] = group
+        return group != before
+
+    def _look(self, resource: Resource, key: str) -> Any:
+        """Return an object beside the one that is being built, and note that a change of it concerns that one."""
+        watch = self._watches.get(resource)
+        if watch is None:
+            return None
+        users = self._looked.setdefault((resource, key), set())
+        if self._building not in users:
+            users.add(self._building)
+            self._looks.setdefault(self._building, []).append((resource, key))
+        return watch.objects.get(key)
+
+    def node(self, name: str) -> objects.Node | None:
+        """Return a node."""
+        found: objects.Node | None = self._look(resources.NODES, name)
+        return found
+
+    def namespace(self, name: str) -> Labels | None:
+        """Return what a namespace lends."""
+        found: Labels | None = self._look(resources.NAMESPACES, name)
+        return found
+
+    def pod(self, namespace: str, name: str) -> objects.Pod | None:
+        """Return a pod."""
+        found: objects.Pod | None = self._look(resources.PODS, f"{namespace}/{name}")
+        return found
+
+    def service(self, namespace: str, name: str) -> objects.Service | None:
+        """Return a service."""
+        found: objects.Service | None = self._look(resources.SERVICES, f"{namespace}/{name}")
+        return found
+
+    def replica_set(self, namespace: str, name: str) -> objects.Reference | None:
+        """Return who controls a ReplicaSet."""
+        found: objects.Reference | None = self._look(resources.REPLICA_SETS, f"{namespace}/{name}")
+        return found
+
+    def job(self, namespace: str, name: str) -> objects.Reference | None:
+        """Return who controls a Job."""
+        found: objects.Reference | None = self._look(resources.JOBS, f"{namespace}/{name}")
+        return found
