@@ -101,9 +101,7 @@ class Http(Credentials):
     @model_validator(mode="after")
     def _one_token(self) -> "Http":
         if self.bearer_token is not None and (self.authorization or self.basic_auth or self.oauth2):
-            raise ValueError(
-                "bearerTokenSecret and authorization, basicAuth or oauth2 cannot be configured at the same time"
-            )
+            raise ValueError("bearerTokenSecret cannot be configured beside authorization, basicAuth or oauth2")
         return self
 
 

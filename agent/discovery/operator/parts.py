@@ -1,9 +1,9 @@
 """What several kinds of custom resources share beside HTTP: rules, limits, histograms, namespaces."""
 
 import re
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, StrictInt, StrictStr, model_validator
 
 from agent.discovery.operator.part import Own, Part
 from pipeline.config import Seconds
@@ -101,13 +101,7 @@ class SizedLimits(Limits):
     body_size_limit: str | None = None
 
 
-def _port(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("must be a name or a number")
-    return value
-
-
-Port = Annotated[int | str, BeforeValidator(_port)]
+Port = StrictInt | StrictStr
 Params = dict[str, tuple[str, ...]]
 Duration = Seconds
 Rules = tuple[Rule, ...]

@@ -59,11 +59,8 @@ def _file_in(value: Any, name: str = "") -> object:
     """Return a file of the agent's own file system that a job names, or None."""
     if isinstance(value, Path) or (name == "files" and isinstance(value, str)):
         return value
-    entries = (
-        value.items()
-        if isinstance(value, dict)
-        else ((name, each) for each in value)
-        if isinstance(value, list)
-        else ()
-    )
+    if isinstance(value, dict):
+        entries = list(value.items())
+    else:
+        entries = [(name, entry) for entry in value] if isinstance(value, list) else []
     return next((found for key, entry in entries if (found := _file_in(entry, key)) is not None), None)

@@ -11,9 +11,8 @@ from agent.discovery.operator.http import Http, Proxy, Scheme
 from agent.discovery.operator.part import Own, Part
 from agent.discovery.operator.parts import Duration, Limits, NamespaceSelector, Rules
 
-_HOST = re.compile(
-    r"(?=.{1,255}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})?)*\.?"
-)
+_PART = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,255}}$){_PART}(?:\.{_PART})*\.?")
 
 
 def parse_prober(url: str) -> str:

@@ -1,7 +1,7 @@
 """Cases of the conversion: resources in `cases/*.yaml`, and beside each what the operator itself makes of them.
 
-`python -m tests.agent.discovery.operator.cases` writes the `.expected.json` files anew, with the operator's own code: it
-needs Go, and minutes the first time. `expect/main.go` says what they hold.
+`python -m tests.agent.discovery.operator.cases` writes the `.expected.json` files anew, with the operator's own code:
+that needs Go, and minutes the first time. `expect/main.go` says what they hold.
 """
 
 import json
