@@ -4,21 +4,24 @@ agents        CPU and memory of a scraping agent, 100,000 series, 2 % and 100 % 
 node          the same at 5,000 series every 15 s, a usual node
 curve         cost from 10,000 to 1,000,000 series a scrape cycle, many targets
 pipe          gateway + Kafka + ingester, from a push to the store
-kill          the same with the gateway, then the ingester, killed with -9 halfway
+backlog       an ingester that drains 50 M samples from Kafka: its memory over time
+kill          pipe with the gateway, then the ingester, killed with -9 halfway
 """
 
 import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench import agents, pipe
+from bench import agents, backlog, pipe
 from bench.processes import free_port
 
 PRONOIA = f"{sys.executable} -m pronoia"
 AGENT = f"{PRONOIA} agent --config {{config}} --data {{dir}}/data --log-level warning"
+TOKEN = "Authorization: Bearer a-token"
 PEERS = {
     "prometheus": "prometheus --enable-feature=agent --config.file={config} --storage.agent.path={dir}/wal"
     " --web.listen-address=127.0.0.1:0",
@@ -27,10 +30,9 @@ PEERS = {
 }
 
 
-def agent_commands(peers: bool = True) -> list[str]:
+def agent_commands() -> list[str]:
     """Return ours, then the peers that are installed, as `bench.agents` takes them."""
-    ours = f"pronoia={AGENT}"
-    return [ours, *(f"{name}={command}" for name, command in PEERS.items() if peers and shutil.which(name))]
+    return [f"pronoia={AGENT}", *(f"{name}={command}" for name, command in PEERS.items() if shutil.which(name))]
 
 
 async def measure_agents() -> None:
@@ -49,7 +51,7 @@ async def measure_curve() -> None:
     """Show how cost grows with the number of targets."""
     for targets in (10, 100, 300, 1000):
         options = ["--series", "1000", "--targets", str(targets), "--interval", "15", "--seconds", "45"]
-        await agents.main([*options, *agent_commands(peers=False)])
+        _ratios(await agents.main([*options, *agent_commands()]))
 
 
 def _ratios(costs: list[agents.Cost]) -> None:
@@ -61,15 +63,28 @@ def _ratios(costs: list[agents.Cost]) -> None:
 
 async def measure_pipe(*more: str) -> None:
     """Carry samples through a real Kafka, identity check on, acks=all."""
+    async with centre() as (url, *commands):
+        await pipe.main([*more, "--header", TOKEN, ",".join(("pronoia", url, *commands))])
+
+
+async def measure_backlog() -> None:
+    """Drain a backlog from a real Kafka."""
+    async with centre() as (url, gateway, ingester):
+        await backlog.main(["--header", TOKEN, url, gateway, ingester])
+
+
+@asynccontextmanager
+async def centre() -> AsyncIterator[tuple[str, str, str]]:
+    """Run Kafka; give the URL to push to, and the commands of one gateway and one ingester on it."""
     from tests.servers.kafka import Kafka
 
     with tempfile.TemporaryDirectory() as folder:
         async with Kafka(Path(folder)) as kafka:
-            await pipe.main([*more, *pipe_arguments(Path(folder), kafka.address)])
+            yield commands_on(Path(folder), kafka.address)
 
 
-def pipe_arguments(folder: Path, broker: str) -> list[str]:
-    """Write configurations for one gateway and one ingester, and return what `bench.pipe` takes."""
+def commands_on(folder: Path, broker: str) -> tuple[str, str, str]:
+    """Write configurations for one gateway and one ingester; see `centre`."""
     grpc, http, admins = free_port(), free_port(), (free_port(), free_port())
     log = f'{{kafka: {{brokers: ["{broker}"], partitions: 6, replication: 1, min_in_sync: 1}}}}'
     (folder / "gateway.yml").write_text(
@@ -84,12 +99,8 @@ def pipe_arguments(folder: Path, broker: str) -> list[str]:
         f'sed "s#WRITE#$1#" {folder}/ingester.yml > "$2/ingester.yml"\n'
         f'exec {PRONOIA} ingester --config "$2/ingester.yml" --log-level warning\n'
     )
-    commands = (
-        f"{PRONOIA} gateway --config {folder}/gateway.yml --log-level warning",
-        f"sh {folder}/ingester.sh {{write}} {{dir}}",
-    )
-    system = ",".join(("pronoia", f"http://127.0.0.1:{http}/api/v1/write", *commands))
-    return ["--header", "Authorization: Bearer a-token", system]
+    gateway = f"{PRONOIA} gateway --config {folder}/gateway.yml --log-level warning"
+    return f"http://127.0.0.1:{http}/api/v1/write", gateway, f"sh {folder}/ingester.sh {{write}} {{dir}}"
 
 
 async def measure_kill() -> None:
@@ -103,6 +114,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, None]]] = {
     "node": measure_node,
     "curve": measure_curve,
     "pipe": measure_pipe,
+    "backlog": measure_backlog,
     "kill": measure_kill,
 }
 

@@ -6,7 +6,8 @@ both, and reads what the agent's process tree used between two points of steady 
     python -m bench.agents --series 100000 --churn 0.02 --interval 5 --seconds 40 NAME=COMMAND ...
 
 In COMMAND, {config} is a Prometheus configuration file, {write} the sink's URL, {dir} a fresh folder; {norw} leaves
-`remote_write` out of the configuration, for agents that refuse it there.
+`remote_write` out of the configuration, for agents that refuse it there. An agent that counts its syncs to disk among
+its own metrics (ours does, on its admin port) has them in the table.
 """
 
 import argparse
@@ -18,11 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, web
 
 from bench.processes import start, stop, usage
 from bench.samples import count_series
 
+ADMIN_METRICS = "http://127.0.0.1:15691/metrics"
 NAMES = (
     "kube_pod_status_phase",
     "kube_pod_container_status_restarts_total",
@@ -93,6 +95,7 @@ class Cost:
     peak_mib: float
     wire_bytes: int
     written_bytes: int
+    fsyncs: float | None
     log: str
 
     @property
@@ -104,9 +107,12 @@ class Cost:
             f"{self.name:22s} scrapes {self.scrapes:4d}  sent {self.samples:9d} samples in {self.requests} requests"
             f"  cpu {self.cpu_s:6.2f} s = {self.cpu_s_per_million:5.2f} s/M, {self.cpu_s / self.seconds:6.1%} of a core"
             f"  wire {self.wire_bytes / max(self.samples, 1):5.1f} B/sample"
-            f"  disk {self.written_bytes / self.seconds / 1e6:5.2f} MB/s  peak rss {self.peak_mib:4.0f} MiB"
-            + ("" if self.samples else f"\n  {self.log}")
+            f"  disk {self.written_bytes / self.seconds / 1e6:5.2f} MB/s{self._syncs()}"
+            f"  peak rss {self.peak_mib:4.0f} MiB" + ("" if self.samples else f"\n  {self.log}")
         )
+
+    def _syncs(self) -> str:
+        return "" if self.fsyncs is None else f", {self.fsyncs / self.seconds:.1f} fsyncs/s"
 
 
 def configuration(port: int, options: argparse.Namespace, remote_write: bool) -> str:
@@ -120,6 +126,17 @@ def configuration(port: int, options: argparse.Namespace, remote_write: bool) ->
     return f"global: {{{timing}, external_labels: {{cluster: c1}}}}\nscrape_configs:\n{jobs}{send}"
 
 
+async def count_fsyncs() -> float | None:
+    """Ask an agent's own metrics how often it synced to disk; None where it does not tell."""
+    try:
+        async with ClientSession() as session, session.get(ADMIN_METRICS) as answer:
+            lines = (await answer.text()).splitlines()
+    except ClientError:
+        return None
+    found = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("pronoia_log_fsyncs_total")]
+    return sum(found) if found else None
+
+
 async def measure(name: str, command: str, options: argparse.Namespace, pages: Sequence[bytes]) -> Cost:
     """Run one agent until it is steady, then for the time asked, and return what it used."""
     peers = Peers(pages)
@@ -127,17 +144,19 @@ async def measure(name: str, command: str, options: argparse.Namespace, pages: S
     folder = Path(tempfile.mkdtemp())
     (folder / "config.yml").write_text(configuration(port, options, "{norw}" not in command))
     write = f"http://127.0.0.1:{port}/api/v1/write"
-    filled = command.replace("{norw}", "").format(config=folder / "config.yml", write=write, dir=folder, port=port)
+    filled = command.replace("{norw}", "").format(config=folder / "config.yml", write=write, dir=folder)
     process = await start(filled, folder)
     deadline = time.monotonic() + 60
     while peers.requests < 3 and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
     await asyncio.sleep(options.interval * 3)
+    synced = await count_fsyncs()
     before, scrapes, began = usage(process.pid), peers.scrapes, time.monotonic()
     peers.counting = True
     await asyncio.sleep(options.seconds)
     after, seconds = usage(process.pid), time.monotonic() - began
     peers.counting = False
+    synced_after = await count_fsyncs()
     scrapes = peers.scrapes - scrapes
     await stop(process)
     await runner.cleanup()
@@ -151,6 +170,7 @@ async def measure(name: str, command: str, options: argparse.Namespace, pages: S
         peak_mib=after.peak_mib,
         wire_bytes=sum(map(len, peers.bodies)),
         written_bytes=after.written_bytes - before.written_bytes,
+        fsyncs=None if synced is None or synced_after is None else synced_after - synced,
         log=(folder / "log").read_text()[-800:],
     )
 

@@ -43,6 +43,15 @@ def usage(pid: int) -> Usage:
     return Usage(cpu_s, peak_mib, written_bytes)
 
 
+def resident_mib(pid: int) -> float:
+    """Read the memory that a process tree holds now."""
+    mib = 0.0
+    for process in tree(pid):
+        with contextlib.suppress(OSError):
+            mib += int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return mib
+
+
 def free_port() -> int:
     """Return a loopback port that nobody listens on."""
     with socket.socket() as listener:
