@@ -164,6 +164,14 @@ class Prometheus:
         params = {"query": promql} | ({} if time_s is None else {"time": f"{time_s:.3f}"})
         return {_labels(found): float(found["value"][1]) for found in await self._ask("query", params)}
 
+    async def values(self, promql: str, *, time_s: float | None = None) -> dict[Labels, Any]:
+        """Answer an instant query as it is told: each series' number as text, or its native histogram."""
+        params = {"query": promql} | ({} if time_s is None else {"time": f"{time_s:.3f}"})
+        return {
+            _labels(found): found["value"][1] if "value" in found else found["histogram"][1]
+            for found in await self._ask("query", params)
+        }
+
     async def query_range(
         self, promql: str, *, start_s: float, end_s: float, step_s: float
     ) -> dict[Labels, list[tuple[float, float]]]:

@@ -1,0 +1,69 @@
+"""A real client_golang target with native histograms, exemplars and UTF-8 names, built with Go from `histograms_go`."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+
+from tests.servers.processes import MissingServerError, Process, free_port, provide, run_tool
+
+MODULE = Path(__file__).with_name("histograms_go")
+
+
+def histograms_program() -> Path:
+    """Return the program, built once for each version of its source; raises MissingServerError."""
+    if shutil.which("go") is None:
+        raise MissingServerError("the target with native histograms needs Go (no `go` on the PATH)")
+    source = b"".join((MODULE / name).read_bytes() for name in ("main.go", "go.mod"))
+    return provide(f"histograms-{hashlib.sha256(source).hexdigest()[:12]}", _build) / "histograms"
+
+
+def _build(folder: Path) -> None:
+    command = ("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", folder / "histograms", ".")
+    run_tool(*command, cwd=MODULE, env={"CGO_ENABLED": "0"})
+
+
+class Histograms:
+    """The target, on a free loopback port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self._folder = folder
+
+    async def __aenter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._process = Process((histograms_program(), "-listen", self.address), self._folder)
+        await self._process.start(self._ready)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._process.stop()
+
+    async def page(self, accept: str) -> tuple[bytes, str]:
+        """Return the page and its Content-Type."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{self.address}/metrics", headers={"Accept": accept}) as answer,
+        ):
+            return await answer.read(), answer.headers["Content-Type"]
+
+    async def observe(self) -> None:
+        """Add two observations to every metric."""
+        await self._get("/observe")
+
+    async def reset(self) -> None:
+        """Take all series of the vectors away."""
+        await self._get("/reset")
+
+    async def _ready(self) -> bool:
+        try:
+            await self._get("/metrics")
+        except aiohttp.ClientError:
+            return False
+        return True
+
+    async def _get(self, path: str) -> None:
+        async with aiohttp.ClientSession() as session, session.get(f"http://{self.address}{path}") as answer:
+            answer.raise_for_status()
