@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Final
 
 from agent.config.scrape import ScrapeConfig
 from agent.discovery import Groups, Place, TargetGroup, Tools, discover
@@ -13,6 +15,10 @@ from agent.target import Dropped, Target, make_target
 __all__ = ["Dropped", "Job", "JobTargets", "Target", "Targets", "find_once", "make_target"]
 
 logger = logging.getLogger(__name__)
+
+
+AGAIN_S: Final = 5.0
+"""When a discovery that a reload has changed is begun again, if it could find nothing out at first."""
 
 
 class Targets:
@@ -65,7 +71,7 @@ class Targets:
         assert self._group is not None
         left, self._following = self._following, {}
         for job in self._jobs.values():
-            for place, stream in discover(job.config, self._tools).items():
+            for place in discover(job.config, self._tools):
                 section, known = getattr(job.config, place.kind)[place.index], left.pop(place, None)
                 if known is not None and known[0] == section:
                     self._following[place] = known
@@ -73,7 +79,7 @@ class Targets:
                 if known is not None:
                     self._end(place, known[1])
                 self._tools.metrics.failures.labels(place.job, place.kind)  # From the start, at 0.
-                begun = self._group.create_task(self._follow(place, stream), name=f"discovery {place}")
+                begun = self._group.create_task(self._follow(place, job.config), name=f"discovery {place}")
                 self._following[place] = section, begun
         for place, (_, task) in left.items():
             self._end(place, task)
@@ -83,13 +89,21 @@ class Targets:
         task.cancel()
         self._tools.forget(place)
 
-    async def _follow(self, place: Place, stream: Groups) -> None:
-        async for groups in stream:
-            if not groups and self._groups.get(place) and self._tools.has_failed(place):
-                continue  # A successor that could not look: what its predecessor found stays.
-            self._groups[place] = groups
-            self._changed.add(place.job)
-            self._wake.set()
+    async def _follow(self, place: Place, config: ScrapeConfig) -> None:
+        while not await self._follow_from(place, discover(config, self._tools)[place]):
+            await self._tools.sleep(AGAIN_S)
+
+    async def _follow_from(self, place: Place, stream: Groups) -> bool:
+        """Follow a stream; returns false for a successor whose first look failed: what was found before it stays."""
+        first = True
+        async with aclosing(stream):
+            async for groups in stream:
+                if first and not groups and self._groups.get(place) and self._tools.has_failed(place):
+                    return False
+                first, self._groups[place] = False, groups
+                self._changed.add(place.job)
+                self._wake.set()
+        return True
 
     async def changes(self) -> AsyncIterator[list[Target]]:
         """Yield all targets of all jobs, each time that some came, went or changed; what comes close is joined."""

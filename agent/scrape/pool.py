@@ -123,8 +123,13 @@ class ScrapePool:
 
     def health(self, target: Target) -> Health:
         """Return how the target's last scrape went."""
+        loop = self.loop_of(target)
+        return Health() if loop is None else loop.health
+
+    def loop_of(self, target: Target) -> ScrapeLoop | None:
+        """Return the loop that scrapes the target, None for one that is not scraped."""
         running = self._running.get(target.key)
-        return Health() if running is None else running.loop.health
+        return None if running is None else running.loop
 
     async def close(self) -> None:
         """Stop scraping, without ending any series: the next start goes on with them."""

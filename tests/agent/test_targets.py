@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 from agent.config import GlobalConfig, ScrapeConfig
 from agent.discovery import TargetGroup
 from agent.targets import Dropped, Job, Target, Targets, find_once
-from tests.agent.discovery.tools import bench
+from tests.agent.discovery.tools import Bench, bench
 
 
 def job(**keys: Any) -> ScrapeConfig:
@@ -184,3 +186,76 @@ def test_what_was_found_a_second_time_is_told_apart_from_what_is_scraped() -> No
 def test_a_label_that_is_empty_keeps_its_group_s_away_and_lets_the_job_s_be() -> None:
     own = TargetGroup("test", ({"__address__": "a:1", "x": "", "job": ""},), {"x": "group", "job": "group"})
     assert the_one(job(), own).labels == (("instance", "a:1"), ("job", "j"))
+
+
+@asynccontextmanager
+async def following(
+    made: Bench, jobs: list[ScrapeConfig]
+) -> AsyncIterator[tuple[Targets, Callable[[int], Awaitable[list[str]]]]]:
+    """Run targets; give them, and a way to wait until so many are found, which returns their URLs."""
+    seen: list[list[str]] = []
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        targets = Targets(jobs, made.tools, settle_s=0.0)
+
+        async def follow() -> None:
+            async for found in targets.changes():
+                urls = [target.url.removeprefix("http://").removesuffix("/metrics") for target in found]
+                seen.append(urls)
+
+        async def until(count: int) -> list[str]:
+            seen.clear()
+            while not seen or len(seen[-1]) != count:
+                made.time.move(1.0)
+                await asyncio.sleep(0.001)
+            return seen[-1]
+
+        running = [tasks.create_task(targets.run()), tasks.create_task(follow())]
+        yield targets, until
+        for task in running:
+            task.cancel()
+
+
+async def test_a_reload_takes_in_new_jobs_and_leaves_out_those_that_are_gone() -> None:
+    one, two = (job(job_name=name, static_configs=[{"targets": [f"{name}:1"]}]) for name in ("one", "two"))
+    async with bench() as made, following(made, [one]) as (targets, until):
+        assert await until(1) == ["one:1"]
+        targets.reload([one, two])
+        assert await until(2) == ["one:1", "two:1"]
+        targets.reload([two])
+        assert await until(1) == ["two:1"]
+        assert made.registry.get_sample_value("pronoia_discovery_targets", {"job": "one"}) is None
+        targets.reload([])
+        assert await until(0) == []
+
+
+async def test_a_reload_leaves_alone_what_did_not_change(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"targets": ["a:1"]}]')
+    section = [{"files": [str(path)]}]
+    async with bench() as made, following(made, [job(file_sd_configs=section)]) as (targets, until):
+        await until(1)
+        before = targets.by_job["j"]
+        targets.reload([job(file_sd_configs=section), job(job_name="k")])
+        targets.reload([job(file_sd_configs=section), job(job_name="k", static_configs=[{"targets": ["k:1"]}])])
+        assert await until(2) == ["a:1", "k:1"]
+        assert targets.by_job["j"] is before
+        # The rules are others, the discovery goes on: a broken file is not read anew.
+        path.write_text("[")
+        rules = [{"target_label": "x", "replacement": "y"}]
+        targets.reload([job(file_sd_configs=section, relabel_configs=rules)])
+        assert await until(1) == ["a:1"]
+        assert dict(targets.by_job["j"].active[0].labels)["x"] == "y"
+
+
+async def test_what_was_found_stays_until_its_successor_has_looked(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"targets": ["a:1"]}]')
+    broken = tmp_path / "b.json"
+    broken.write_text("[")
+    static = [{"targets": ["s:1"]}]
+    async with bench() as made, following(made, [job(file_sd_configs=[{"files": [str(path)]}])]) as (targets, until):
+        await until(1)
+        targets.reload([job(file_sd_configs=[{"files": [str(broken)]}], static_configs=static)])
+        assert await until(2) == ["a:1", "s:1"]
+        broken.write_text("[]")
+        assert await until(1) == ["s:1"]

@@ -232,3 +232,105 @@ async def test_closing_ends_no_series() -> None:
         await w.pool.sync([w.target()])
         await w.until(lambda: len(w.sent) == 1)
     assert len(w.sent) == 1
+
+
+RULE = {"source_labels": ["__name__"], "regex": "none", "action": "drop"}
+
+
+@pytest.mark.parametrize("accelerated", IMPLEMENTATIONS)
+async def test_a_job_that_finds_its_targets_otherwise_keeps_their_loops_and_pages(accelerated: bool) -> None:
+    async with world(accelerated) as w:
+        w.pages["a"] = "x 1\n"
+        await w.pool.sync([w.target()])
+        await w.until(lambda: len(w.sent) == 1)
+        loop = w.pool.loop_of(w.target())
+        assert loop is not None
+        table = loop.page.table
+        found_otherwise: dict[str, Any] = {
+            "static_configs": [{"targets": ["a:1", "b:1"]}],
+            "relabel_configs": [{"regex": "z", "action": "labeldrop"}],
+            "keep_dropped_targets": 5,
+            "target_limit": 7,
+            "scrape_interval": "10s",
+        }
+        await w.pool.sync([w.target(**found_otherwise)])
+        await w.until(lambda: len(w.sent) == 2)
+        assert w.pool.loop_of(w.target()) is loop
+        assert loop.page.table is table
+        assert stored(w.sent[1][1], reports=True)["scrape_series_added"][0][0] == "0.0"
+        times = [stored(parts)["x"][0][1] for _, parts in w.sent]
+        assert times[1] - times[0] == 10_000
+
+
+async def test_a_target_s_health_outlives_a_change_of_its_job() -> None:
+    async with world() as w:
+        w.pages["a"] = "x 1\n"
+        await w.pool.sync([w.target()])
+        await w.until(lambda: len(w.sent) == 1)
+        await w.pool.sync([w.target(metric_relabel_configs=[RULE])])
+        assert w.pool.health(w.target()).health == "up"
+
+
+async def test_a_reload_at_the_very_moment_of_a_scrape_leaves_none_out() -> None:
+    async with world() as w:
+        w.pages["a"] = "x 1\n"
+        await w.pool.sync([w.target()])
+        await w.until(lambda: len(w.sent) == 1)
+        w.clock.at_s += 10.0
+        await w.pool.sync([w.target(metric_relabel_configs=[RULE])])
+        await w.until(lambda: len(w.sent) == 2)
+        first, second = [stored(parts)["x"][0][1] for _, parts in w.sent]
+        assert second - first == 10_000
+
+
+async def test_jobs_that_change_twice_between_two_scrapes_end_nothing() -> None:
+    async with world() as w:
+        w.pages["a"] = "x 1\ny 1\n"
+        await w.pool.sync([w.target()])
+        await w.until(lambda: len(w.sent) == 1)
+        await w.pool.sync([w.target(metric_relabel_configs=[RULE])])
+        await w.pool.sync([w.target(metric_relabel_configs=[RULE | {"regex": "y"}])])
+        await w.until(lambda: len(w.sent) == 3)
+        assert [set(stored(parts)) for _, parts in w.sent[1:]] == [{"x"}, {"y"}]
+        assert stored(w.sent[2][1], reports=True)["y"][0][0] == "stale"
+
+
+async def test_a_changed_job_whose_next_scrape_fails_ends_the_series_that_it_had() -> None:
+    async with world() as w:
+        w.pages["a"] = "x 1\n"
+        await w.pool.sync([w.target()])
+        await w.until(lambda: len(w.sent) == 1)
+        del w.pages["a"]
+        await w.pool.sync([w.target(metric_relabel_configs=[RULE])])
+        await w.until(lambda: len(w.sent) == 3)
+        assert stored(w.sent[1][1], reports=True)["up"][0][0] == "0.0"
+        ended = stored(w.sent[2][1], reports=True)
+        assert {name: samples[0][0] for name, samples in ended.items()} == {"x": "stale"}
+
+
+async def test_other_external_labels_end_the_series_and_begin_new_ones() -> None:
+    async with world() as w:
+        w.pages["a"] = "x 1\n"
+        await w.pool.sync([w.target()])
+        await w.until(lambda: len(w.sent) == 1)
+        w.pool.configure({"region": "r"}, max_samples=100, canonical_bounds=False)
+        await w.pool.sync([w.target()])
+        await w.until(lambda: len(w.sent) == 3)
+        assert stored(w.sent[1][1])['x{region="r"}'][0][0] == "1.0"
+        assert {samples[0][0] for samples in stored(w.sent[2][1], reports=True).values()} == {"stale"}
+        assert len(stored(w.sent[2][1], reports=True)) == 6
+
+
+async def test_a_target_that_hangs_at_a_reload_holds_up_no_other() -> None:
+    async with world() as w:
+        w.pages["a"] = w.pages["b"] = "x 1\n"
+        before, other = w.target("a"), w.target("b", labels=(("instance", "host:2"), ("job", "test")))
+        w.room.clear()
+        await w.pool.sync([before])
+        await w.until(lambda: w.waiting == 1)
+        await w.pool.sync([w.target("a", metric_relabel_configs=[RULE]), other])
+        await w.until(lambda: w.waiting == 2)
+        w.room.set()
+        await w.until(lambda: len(w.sent) >= 3)
+        assert [target.url[-1] for target, _ in w.sent[:2]] == ["a", "b"]
+        assert w.sent[0][0] == before, "what had begun is finished"
