@@ -156,6 +156,7 @@ async def find_once(jobs: Sequence[ScrapeConfig], tools: Tools) -> dict[str, Job
 
 
 async def _first(stream: Groups) -> list[TargetGroup]:
-    async for groups in stream:
-        return groups
+    async with aclosing(stream):  # Watches that it shares end with it.
+        async for groups in stream:
+            return groups
     return []

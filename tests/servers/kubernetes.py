@@ -38,12 +38,20 @@ _PLURALS: Final = {
     "Deployment": ("/apis/apps/v1", "deployments"),
     "Job": ("/apis/batch/v1", "jobs"),
     "CronJob": ("/apis/batch/v1", "cronjobs"),
+    "ServiceCIDR": ("/apis/networking.k8s.io/v1", "servicecidrs"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
     "ClusterRoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
     "CustomResourceDefinition": ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
 }
-_WITHOUT_NAMESPACE: Final = {"Node", "Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+_WITHOUT_NAMESPACE: Final = {
+    "Node",
+    "Namespace",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "ServiceCIDR",
+}
 
 
 class RefusedError(Exception):
@@ -140,9 +148,10 @@ class Kubernetes:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={pki / 'server.key'}",
             f"--service-account-signing-key-file={pki / 'server.key'}",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            "--service-cluster-ip-range=10.96.0.0/12,fd00::/108",
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
+            "--allow-privileged=true",
             *self._arguments,
         ]
 
@@ -183,11 +192,13 @@ class Kubernetes:
         if namespace:
             await self.ensure_namespace(namespace)
         try:
-            made = await self.request("POST", collection, body)
-        except RefusedError as error:
-            if error.status != 409:
-                raise
+            # First, since a service that is there is refused for its address, not for its name.
             known = await self.request("GET", f"{collection}/{metadata['name']}")
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            made = await self.request("POST", collection, body)
+        else:
             body["metadata"]["resourceVersion"] = known["metadata"]["resourceVersion"]
             made = await self.request("PUT", f"{collection}/{metadata['name']}", {**known, **body})
         if item.get("status") and kind not in ("Namespace", "Endpoints", "EndpointSlice"):

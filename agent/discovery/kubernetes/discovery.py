@@ -23,7 +23,7 @@ RETRY_S: Final = 30.0
 async def kubernetes_groups(config: KubernetesSdConfig, at: Place, tools: Tools) -> Groups:
     """Give the groups of all objects of a role, each time that some changed."""
     watches = Watches.of(tools)
-    server = _server(config, watches)
+    server = server_of(config, watches)
     while True:
         try:
             namespaces = _namespaces(config, server)
@@ -58,7 +58,7 @@ async def _paced(views: list[View], wake: asyncio.Event, pause: Callable[[], Awa
             await pause()
 
 
-def _server(config: KubernetesSdConfig, watches: Watches) -> ApiServer:
+def server_of(config: KubernetesSdConfig, watches: Watches) -> ApiServer:
     """Return the API server that a section means, as the identity that it means: one for all that mean the same."""
     find: Find = watches.own_cluster
     if config.kubeconfig_file:

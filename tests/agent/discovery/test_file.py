@@ -1,7 +1,5 @@
 import asyncio
-from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -23,8 +21,7 @@ def put(path: Path, text: str) -> None:
 
 async def after(stream: Groups, bench: Bench, seconds: float) -> list[TargetGroup]:
     """What the stream gives next, when the time moves on."""
-    pending = cast(AsyncGenerator[list[TargetGroup], None], stream).__anext__()
-    waiting = asyncio.ensure_future(pending)
+    waiting = asyncio.ensure_future(stream.__anext__())
     await bench.time.sleeping()
     bench.time.move(seconds)
     async with asyncio.timeout(10):
