@@ -1,16 +1,17 @@
 """What a scrape sends, decoded again for people and programs to read: a line for each sample."""
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agent.scrape.part import Part
 from pipeline.wire import snappy
 from pipeline.wire.exposition import MetricType
-from pipeline.wire.exposition.numbers import format_openmetrics
+from pipeline.wire.histogram_read import read_written
 from pipeline.wire.protobuf import fields
 from pipeline.wire.remote_write import METADATA, Exemplar, Labels, decode, unpack_double
+from pronoia import histograms
+from pronoia.histograms import format_value
 
 _SUFFIXES = {
     MetricType.COUNTER: ("_total", "_created"),
@@ -23,7 +24,10 @@ _SUFFIXES = {
 
 
 def samples(parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
-    """Yield each sample of a scrape: labels, value as text, timestamp (Unix milliseconds), type, exemplar or None."""
+    """Yield each sample of a scrape: labels, value as text, timestamp (Unix milliseconds), type, exemplar or None.
+
+    A native histogram has `histogram` instead of a value, and all of its `exemplars`.
+    """
     requests = [snappy.decompress(part.payload) for part in parts]
     types = {name: kind for request in requests for name, kind in _types(request)}
     decoded = [series for request in requests for series in decode(request)]
@@ -32,8 +36,17 @@ def samples(parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
         exemplars.setdefault(series.labels, []).extend(series.exemplars)
     for series in decoded:
         kind = type_of(dict(series.labels).get("__name__", ""), types)
+        waiting = exemplars[series.labels]
+        for encoded in series.histograms:
+            histogram, timestamp_ms = read_written(encoded)
+            yield {
+                "labels": dict(series.labels),
+                "histogram": histograms.as_json(histogram),
+                "timestamp": timestamp_ms,
+                "type": kind.name.lower(),
+                "exemplars": [_exemplar(exemplar) for exemplar in waiting],
+            }
         for value, timestamp_ms in series.samples:
-            waiting = exemplars[series.labels]
             yield {
                 "labels": dict(series.labels),
                 "value": format_value(unpack_double(value)[0]),
@@ -74,17 +87,11 @@ def type_of(metric: str, types: dict[str, MetricType]) -> MetricType:
     return MetricType.UNKNOWN
 
 
-def format_value(number: float) -> str:
-    """Write a value as Prometheus does: the shortest text that reads as the same double, NaN, +Inf and -Inf."""
-    if number == 0:
-        return "-0" if math.copysign(1.0, number) < 0 else "0"
-    return format_openmetrics(number).removesuffix(".0")
-
-
 def as_text(sample: dict[str, Any]) -> str:
     """Write a sample the way exposition pages do, with its type behind."""
     labels = dict(sample["labels"])
     name = labels.pop("__name__", "")
     pairs = ",".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in labels.items())
     shown = f"{name}{{{pairs}}}" if pairs else name
-    return f"{shown} {sample['value']} {sample['timestamp']} # {sample['type']}"
+    value = sample["value"] if "value" in sample else histograms.as_text(sample["histogram"])
+    return f"{shown} {value} {sample['timestamp']} # {sample['type']}"

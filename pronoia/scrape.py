@@ -34,8 +34,13 @@ from pronoia.samples import as_text, samples
 from pronoia.version import VERSION
 
 USER_AGENT = f"Pronoia/{VERSION}"
-CONTENT_TYPES = {"text": "text/plain; version=0.0.4", "openmetrics": "application/openmetrics-text; version=1.0.0"}
+CONTENT_TYPES = {
+    "text": "text/plain; version=0.0.4",
+    "openmetrics": "application/openmetrics-text; version=1.0.0",
+    "protobuf": "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+}
 _NO_JOB = ScrapeConfig(job_name="none").inherit(GlobalConfig())
+_NO_JOB_NATIVE = ScrapeConfig(job_name="none", scrape_native_histograms=True).inherit(GlobalConfig())
 
 
 @click.command("scrape")
@@ -80,7 +85,8 @@ class Scraped:
 async def scrape_once(page: str, job: ScrapeConfig | None, config: AgentConfig, form: str) -> Scraped:
     """Scrape a URL, or standard input for `-`; raises ScrapeError where an agent's scrape would fail."""
     async with new_session(USER_AGENT) as session:
-        target = Target(_NO_JOB, (), page, 60.0, 10.0) if job is None else await _target(page, job, session)
+        none = _NO_JOB_NATIVE if form == "protobuf" else _NO_JOB
+        target = Target(none, (), page, 60.0, 10.0) if job is None else await _target(page, job, session)
         body, said = _read_input(target.config) if page == "-" else await _fetch(target, page, session)
     external = tuple(sorted(config.global_config.external_labels.items()))
     labelling = labelling_of(target, external, config.cluster_label)
