@@ -11,7 +11,7 @@ from aiohttp import web
 from console.history import History
 from console.machines import machines
 from console.prometheus_api import BadRequestError, answer
-from console.sources import Plain, Sources
+from console.sources import Plain, Sources, TargetsWanted
 from pipeline.errors import PipelineError
 from pipeline.store import Store
 from pipeline.store.requests import Metadata
@@ -26,7 +26,7 @@ _MAX_DEAD_LETTERS: Final = 500
 
 
 class Api:
-    """The endpoints below /api/console, and the two that others read too: /api/v1/status and /api/v1/targets."""
+    """The endpoints below /api/console, and the one that others read too: /api/v1/status."""
 
     def __init__(self, store: Store | None, sources: Sources, history: History) -> None:
         self._store, self._sources, self._history = store, sources, history
@@ -34,7 +34,6 @@ class Api:
     def add_routes(self, app: web.Application) -> None:
         """Serve them."""
         app.router.add_get("/api/v1/status", self._status)
-        app.router.add_get("/api/v1/targets", self._targets)
         app.router.add_get("/api/console/overview", self._overview)
         app.router.add_get("/api/console/machines", self._machines)
         app.router.add_get("/api/console/dead-letters", self._dead_letters)
@@ -48,12 +47,6 @@ class Api:
         except PipelineError as error:
             return web.json_response({"error": str(error)}, status=503)
 
-    async def _targets(self, request: web.Request) -> web.Response:
-        async def targets(_: Any) -> Plain:
-            return await self._sources.targets()
-
-        return await answer(request, targets)
-
     async def _overview(self, request: web.Request) -> web.Response:
         return await answer(request, self.overview)
 
@@ -66,10 +59,8 @@ class Api:
         except PipelineError as error:
             out["errors"].append(f"status: {error}")
         try:
-            active = (await self._sources.targets())["activeTargets"]
-            out["targets"] = dict.fromkeys(("up", "down", "unknown"), 0)
-            for target in active:
-                out["targets"][target["health"]] += 1
+            jobs = (await self._sources.targets_page(TargetsWanted(limit=0)))["jobs"].values()
+            out["targets"] = {state: sum(job[state] for job in jobs) for state in ("up", "down", "unknown")}
         except PipelineError as error:
             out["errors"].append(f"targets: {error}")
         try:

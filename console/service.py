@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 
-from console import prometheus_api
+from console import prometheus_api, targets
 from console.api import Api
 from console.config import ConsoleConfig
 from console.guard import guard, hosts_of
@@ -43,6 +43,7 @@ class Console:
         hosts = hosts_of(config.listen, config.allowed_hosts)
         self._app = web.Application(middlewares=[guard(hosts), self._count], client_max_size=MAX_BODY_BYTES)
         Api(store, sources, self._history).add_routes(self._app)
+        targets.add_routes(self._app, sources)
         if store is not None:
             prometheus_api.add_routes(self._app, store)
         _add_static(self._app)

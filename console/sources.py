@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.errors import PermanentError
+
 Plain = Mapping[str, Any]
 """What JSON can carry."""
 
@@ -30,8 +32,26 @@ class DeadLetterPage:
     rows: Sequence[DeadLetterRow]
 
 
-async def _no_targets() -> Plain:
+@dataclass(frozen=True, slots=True)
+class TargetsWanted:
+    """Targets of one job (all, if empty), in these states (all, if none), with all these words; at most so many."""
+
+    job: str = ""
+    states: frozenset[str] = frozenset()
+    words: tuple[str, ...] = ()
+    limit: int = 100
+
+
+async def _no_targets(_state: str, _pool: str) -> Plain:
     return {"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}}
+
+
+async def _no_targets_page(_: TargetsWanted) -> Plain:
+    return {"jobs": {}, "matching": 0, "rows": []}
+
+
+async def _no_explanation(pool: str, _: Mapping[str, str]) -> Plain:
+    raise PermanentError(f'scrape pool "{pool}" not found')
 
 
 async def _no_dead_letters(_: int) -> DeadLetterPage:
@@ -46,11 +66,15 @@ def _no_parts() -> Mapping[str, str | None]:
 class Sources:
     """Each may raise PipelineError: the console then says so in its place, and shows the rest.
 
-    `status` gives the JSON of `pronoia status --json`; `targets` the `data` of Prometheus' /api/v1/targets;
+    `status` gives the JSON of `pronoia status --json`; `targets` the `data` of Prometheus' /api/v1/targets for a state
+    and a scrape pool (either may be empty); `targets_page` the counts by job and state and the first of those wanted;
+    `explain` what a job makes of a target's discovered labels;
     `dead_letters` at most so many rows; `parts` each component's name and why it is not ready (None where it is).
     """
 
     status: Callable[[], Awaitable[Plain]]
-    targets: Callable[[], Awaitable[Plain]] = field(default=_no_targets)
+    targets: Callable[[str, str], Awaitable[Plain]] = field(default=_no_targets)
+    targets_page: Callable[[TargetsWanted], Awaitable[Plain]] = field(default=_no_targets_page)
+    explain: Callable[[str, Mapping[str, str]], Awaitable[Plain]] = field(default=_no_explanation)
     dead_letters: Callable[[int], Awaitable[DeadLetterPage]] = field(default=_no_dead_letters)
     parts: Callable[[], Mapping[str, str | None]] = field(default=_no_parts)

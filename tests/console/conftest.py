@@ -1,6 +1,6 @@
 """A console on a store, with sources that tests set."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from console import Console, ConsoleConfig, DeadLetterPage, DeadLetterRow, Sources
+from console.sources import TargetsWanted
 from pipeline.config import Address
-from pipeline.errors import TransientError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.store import Store, StoreConfig
+
+STATES = ("down", "unknown", "up", "duplicate", "unusable", "dropped")
 
 
 def counts(**changed: float) -> dict[str, float]:
@@ -48,6 +51,8 @@ class Shown:
     active: list[dict[str, Any]] = field(default_factory=lambda: [target()])
     dropped: list[dict[str, Any]] = field(default_factory=list)
     letters: list[DeadLetterRow] = field(default_factory=list)
+    explained: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: list[Any] = field(default_factory=list)
     parts: dict[str, str | None] = field(default_factory=dict)
     failing: bool = False
 
@@ -57,14 +62,29 @@ class Shown:
                 raise TransientError("the log does not answer")
             return self.status
 
-        async def give_targets() -> dict[str, Any]:
+        async def give_targets(state: str, pool: str) -> dict[str, Any]:
+            self.asked.append((state, pool))
             dropped = {"apps": len(self.dropped)}
             return {"activeTargets": self.active, "droppedTargets": self.dropped, "droppedTargetCounts": dropped}
+
+        async def give_page(wanted: TargetsWanted) -> dict[str, Any]:
+            self.asked.append(wanted)
+            rows = [{"state": one["health"], **one} for one in self.active]
+            rows += [{"state": "dropped", **one} for one in self.dropped]
+            jobs = {"apps": {state: sum(row["state"] == state for row in rows) for state in STATES}}
+            shown = [row for row in rows if row["state"] in wanted.states]
+            return {"jobs": jobs, "matching": len(shown), "rows": shown[: wanted.limit]}
+
+        async def give_explanation(pool: str, labels: Mapping[str, str]) -> dict[str, Any]:
+            self.asked.append((pool, dict(labels)))
+            if pool not in self.explained:
+                raise PermanentError(f'scrape pool "{pool}" not found')
+            return self.explained[pool]
 
         async def give_letters(most: int) -> DeadLetterPage:
             return DeadLetterPage(len(self.letters), self.letters[:most])
 
-        return Sources(give_status, give_targets, give_letters, lambda: self.parts)
+        return Sources(give_status, give_targets, give_page, give_explanation, give_letters, lambda: self.parts)
 
 
 @dataclass

@@ -117,6 +117,13 @@ async def test_text_of_strangers_stays_text_on_every_page(moving: Running, brows
         target(health="down", lastError=f"refused {HOSTILE}", labels={"job": "apps", "instance": HOSTILE, "x": HOSTILE})
     ]
     moving.shown.dropped = [{"discoveredLabels": {"x": HOSTILE}, "scrapePool": "apps", "reason": HOSTILE, "rule": 0}]
+    rule = {"action": HOSTILE, "regex": HOSTILE, "separator": ";", "replacement": HOSTILE}
+    change = {"label": HOSTILE, "from": HOSTILE, "to": HOSTILE}
+    step = {"rule": rule, "output": {}, "keep": True, "value": HOSTILE, "changes": [change]}
+    other = {"scrapePool": HOSTILE, "scrapeUrl": HOSTILE, "discoveredLabels": {HOSTILE: HOSTILE}}
+    becomes = {"labels": {HOSTILE: HOSTILE}, "scrapeUrl": HOSTILE, "sameLabels": [other], "sameLabelsCount": 1}
+    found = {"discoveredLabels": {HOSTILE: HOSTILE}, "steps": [step], "state": "active", "reason": "", "rule": None}
+    moving.shown.explained = {"apps": {**found, **becomes}}
     moving.shown.letters = [DeadLetterRow("1", 0, HOSTILE, HOSTILE, "metrics", 400, HOSTILE, 1)]
     moving.shown.parts = {HOSTILE: HOSTILE}
     moving.shown.status = status()
@@ -128,6 +135,9 @@ async def test_text_of_strangers_stays_text_on_every_page(moving: Running, brows
             await browser.until("return document.querySelectorAll('button.family').length === 1")
             await browser.click("button.series")
             await browser.until(INKED)
+        if page == "targets":
+            await browser.click("button.open")
+            await browser.until("return document.querySelector('.step .effect.changed') !== null")
         assert await browser.until("return document.body.innerText.includes('onerror=')"), page
         assert await browser.run("return document.querySelectorAll('main img').length") == 0
         assert await browser.run("return window.stolen === undefined")

@@ -1,6 +1,7 @@
 """`pronoia up` as somebody meets it who has just installed it: one command, no file, and a browser."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.e2e.processes import until
 from tests.servers.chromium import Chromium
@@ -24,10 +27,10 @@ NEWEST = "return document.querySelector('#legend td.now')?.textContent"
 class Up:
     """One process, its data and its console."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
+    def __init__(self, folder: Path, *options: str) -> None:
+        folder.mkdir(exist_ok=True)
         self.port = free_port()
-        arguments = ("--data", "data", "--listen", f"127.0.0.1:{self.port}")
+        arguments = ("--data", "data", "--listen", f"127.0.0.1:{self.port}", *options)
         self.process = Process((sys.executable, "-m", "pronoia", "up", *arguments), folder)
 
     async def start(self) -> None:
@@ -84,3 +87,109 @@ async def test_it_ends_when_interrupted_and_the_next_start_goes_on_where_it_was(
         await up.start()
         await browser.until(f"return ({samples.removeprefix('return ')}) > arguments[0]", before)
         assert await browser.run("return document.querySelector('.verdict h1').textContent") == "Nothing is lost"
+
+
+def many(folder: Path, page: str) -> Path:
+    """Write a configuration whose jobs find a thousand targets behind one address, and return its path."""
+    hosts = [
+        {"targets": [page], "labels": {"__meta_path": f"/{n}", "host": f"host-{n:03}", "zone": f"z{n % 3}"}}
+        for n in range(900)
+    ]
+    pods = [
+        {
+            "targets": [page],
+            "labels": {"__meta_path": f"/pod/{n}", "__meta_pod": f"pod-{n:03}", "__meta_on": f"{n % 5}"},
+        }
+        for n in range(100)
+    ]
+    (folder / "hosts.json").write_text(json.dumps([*hosts, hosts[7]]))
+    (folder / "pods.json").write_text(json.dumps(pods))
+    path = {"source_labels": ["__meta_path"], "target_label": "__metrics_path__"}
+    rules = {
+        "hosts": [path, {"source_labels": ["host"], "target_label": "instance"}],
+        "pods": [
+            path,
+            {"source_labels": ["__meta_pod"], "target_label": "instance"},
+            {"source_labels": ["__meta_none"], "target_label": "none"},
+            {"source_labels": ["__meta_on"], "regex": "0", "action": "drop"},
+            {"target_label": "kept", "replacement": "yes"},
+        ],
+    }
+    jobs = [
+        {"job_name": name, "file_sd_configs": [{"files": [f"{name}.json"]}], "relabel_configs": of}
+        for name, of in rules.items()
+    ]
+    scraping = {"global": {"scrape_interval": "5s"}, "scrape_configs": jobs}
+    listen = {name: f"127.0.0.1:{free_port()}" for name in ("http", "grpc", "admin")}
+    written = folder / "up.yml"
+    written.write_text(json.dumps({"agent": scraping, "gateway": {"listen": listen}}))
+    return written
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[str]:
+    """A page that answers at every path but /13, as `host:port`."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text="a 1\n", status=503 if request.path == "/13" else 200)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with TestServer(app, host="127.0.0.1") as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+async def test_of_a_thousand_targets_the_one_that_is_down_is_seen_and_every_one_says_why(
+    page: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "up"
+    folder.mkdir()
+    running = Up(folder, "--config", str(many(folder, page)))
+    await running.start()
+    try:
+        async with Chromium(tmp_path / "chromium") as browser:
+            await look_at_a_thousand(browser, f"http://127.0.0.1:{running.port}/#/targets")
+    finally:
+        await running.process.stop()
+
+
+async def look_at_a_thousand(browser: Chromium, url: str) -> None:
+    text = "return document.querySelector(arguments[0])?.innerText.replace(/\\s+/g, ' ')"
+    says = f"return ({text.removeprefix('return ')}) === arguments[1]"
+    rows = "return document.querySelectorAll('tr.target').length === arguments[0]"
+    await browser.open(url)
+    await browser.until(says, "[data-job=hosts]", "hosts 899 / 900 up 1 found twice", deadline_s=40)
+    await browser.until(says, "[data-job=pods]", "pods 80 / 80 up 20 dropped", deadline_s=40)
+    assert await browser.run(says, "[data-state=scraped]", "Scraped 980")
+    assert await browser.run(rows, 100), "as many as can be read"
+    assert await browser.run(text, "tr.target .state") == "down", "the one that is down is the first"
+    assert "503" in await browser.run(text, "tr.error")
+
+    await browser.type("input[type=search]", "POD-003")
+    await browser.until(rows, 1)
+    await browser.click("button.open")
+    await browser.until("return document.querySelectorAll('.step').length === 5")
+    effects = "return [...document.querySelectorAll('.step')].map((step) => step.lastChild.innerText)"
+    assert await browser.run(effects) == [
+        "~ __metrics_path__ /metrics → /pod/3",
+        "+ instance pod-003",
+        'changes nothing · looked at ""',
+        'keeps it · looked at "3"',
+        "+ kept yes",
+    ]
+
+    await browser.click("[data-state=dropped]")
+    await browser.until("return document.querySelector('.empty') !== null")
+    await browser.open(url.replace("#", "?#") + "?job=pods&state=dropped")
+    await browser.until(rows, 20)
+    await browser.click("button.open")
+    await browser.until(says, ".step.drops .effect", 'drops the target · looked at "0"')
+    assert await browser.run(text, ".verdict-line.bad") == "Rule 3 drops it."
+
+    await browser.click("[data-job=pods]")
+    await browser.click("[data-state=duplicate]")
+    await browser.until(rows, 1)
+    assert "state=duplicate" in await browser.run("return location.hash"), "what is chosen stands in the address"
+    await browser.click("button.open")
+    await browser.until("return document.querySelector('.same')?.innerText.includes('/7')")
+    assert await browser.complaints() == []

@@ -1,0 +1,62 @@
+// One target's way from what was discovered, rule by rule, to what it becomes.
+
+import { h, marked } from "./dom.js";
+import { whole } from "./format.js";
+
+const KEEPING = new Set(["keep", "drop", "keepequal", "dropequal"]);
+const DEFAULTS = { separator: ";", regex: "(.*)", replacement: "$1" };
+
+/** Build the panel; `data` is the answer of /api/v1/targets/explain, null while it is asked for. */
+export function explanation(data, words) {
+  if (!data) return h("p.note", "Asking …");
+  if (data.error) return h("p.note.bad", data.error);
+  const last = data.state === "dropped" ? data.rule : data.steps.length - 1;
+  const idle = data.steps.length - 1 - last;
+  return h("div.explained",
+    h("section", h("h3", "Discovered"), labelList(data.discoveredLabels, words)),
+    h("section", h("h3", "relabel_configs"),
+      data.steps.length ? h("ol.steps", { start: 0 }, data.steps.slice(0, last + 1).map((step, number) => stepOf(step, number, words))) : h("p.dim", "The job has no rules: all labels but those that begin with __ stay."),
+      idle ? h("p.dim", `${whole(idle)} more ${idle === 1 ? "does" : "do"} not run.`) : null),
+    h("section", h("h3", data.labels ? "Becomes" : "Is not scraped"), outcome(data, words)));
+}
+
+function outcome(data, words) {
+  const parts = [];
+  if (!data.labels) parts.push(h("p.verdict-line.bad", ...(data.rule === null ? marked(data.reason, words) : [`Rule ${data.rule} drops it.`])));
+  if (data.state === "duplicate") parts.push(h("p.verdict-line.warn", "Found twice: the other one is scraped."));
+  if (data.labels) parts.push(h("p.url", ...marked(data.scrapeUrl, words)), labelList(data.labels, words));
+  if (data.sameLabels.length && data.state !== "duplicate") {
+    parts.push(h("p.verdict-line.warn", `${whole(data.sameLabelsCount)} other ${data.sameLabelsCount === 1 ? "target has" : "targets have"} the same labels:`));
+  }
+  parts.push(data.sameLabels.length ? h("ul.same", data.sameLabels.map((other) => h("li", h("strong", other.scrapePool), " ", ...marked(other.scrapeUrl, words), h("div.dim", difference(other.discoveredLabels, data.discoveredLabels))))) : null);
+  return parts;
+}
+
+/** What another target was discovered with that this one was not. */
+function difference(other, own) {
+  const more = Object.entries(other).filter(([name, value]) => own[name] !== value).map(([name, value]) => `${name}=${value}`);
+  return more.length ? `discovered with ${more.join(", ")}` : "discovered with the same labels";
+}
+
+function stepOf(step, number, words) {
+  const { action, ...rest } = step.rule;
+  const given = Object.entries(rest).filter(([name, value]) => value !== DEFAULTS[name]);
+  const kind = !step.keep ? "drops" : step.changes.length ? "changes" : "idle";
+  return h("li", { className: `step ${kind}` },
+    h("div.rule", h("span.number-of", String(number)), spaced([h("span.action", action), ...given.map(([name, value]) => h("span.key", h("span.dim", `${name}=`), ...marked(Array.isArray(value) ? value.join(", ") : String(value), words)))])),
+    step.changes.map(changeOf),
+    step.changes.length && step.keep ? null : h("div.effect", !step.keep ? h("strong", "drops the target") : h("span.dim", KEEPING.has(action) ? "keeps it" : "changes nothing"),
+      step.rule.source_labels ? h("span.dim", " · looked at ", h("code", JSON.stringify(step.value))) : null));
+}
+
+function changeOf({ label, from, to }) {
+  const kind = from === null ? "added" : to === null ? "removed" : "changed";
+  const sign = { added: "+", removed: "−", changed: "~" }[kind];
+  const values = [from === null ? null : h("del", from), from !== null && to !== null ? h("span.dim", "→") : null, to === null ? null : h("ins", to)];
+  return h("div", { className: `effect ${kind}` }, spaced([h("span.sign", { "aria-label": kind }, sign), h("code", label), ...values]));
+}
+
+/** Put spaces between parts, for whoever copies them or has them read. */
+const spaced = (parts) => parts.filter(Boolean).flatMap((part, number) => (number ? [" ", part] : [part]));
+
+const labelList = (labels, words) => h("dl.labels", Object.entries(labels).map(([name, value]) => [h("dt", ...marked(name, words)), h("dd", ...marked(value, words))]));
