@@ -16,6 +16,7 @@ from agent import explain_api, targets_api
 from agent.batcher import Batcher
 from agent.buffer import Buffer, Identity
 from agent.config import AgentConfig, Loaded
+from agent.custom_resources import CustomResources
 from agent.destinations import Destinations, destination_names, part_samples
 from agent.discovery import Tools
 from agent.reload import Reloads, ReloadStatus, add_status_route
@@ -60,6 +61,7 @@ class Agent:
     _targets: Targets = field(init=False)
     _pool: ScrapePool = field(init=False)
     _destinations: Destinations = field(init=False)
+    _resources: CustomResources = field(init=False)
     _reloads: Reloads | None = None
 
     async def start(self) -> None:
@@ -86,6 +88,9 @@ class Agent:
         self._open.push_async_callback(self._stop_scraping)
         self._run(self._batcher.run(), "batches")
         await self._destinations.configure(self.config)
+        self._resources = CustomResources(tools, self.registry, self._reload_targets)
+        self._open.push_async_callback(self._resources.stop)
+        await self._resources.configure(self.config)
         self._run(self._targets.run(), "discovery")
         self._run(self._follow_targets(), "targets")
         self._run(self._every(SETTLE_S, self._buffer.settle), "settle")
@@ -130,7 +135,11 @@ class Agent:
             max_samples=part_samples(config),
             canonical_bounds=config.canonical_bounds,
         )
-        self._targets.reload(config.scrape_configs)
+        await self._resources.configure(config)
+        self._reload_targets()
+
+    def _reload_targets(self) -> None:
+        self._targets.reload((*self.config.scrape_configs, *self._resources.jobs))
 
     async def _keep(self, target: Target, parts: Sequence[Part]) -> None:
         await self._batcher.put(self._buffer.lane_of(target.key), parts)
@@ -179,7 +188,7 @@ class Agent:
         for task in self._tasks:
             if task.done():
                 return f"{task.get_name()} has ended"
-        return self._destinations.ready() if self._tasks else "not started"
+        return self._resources.ready() or self._destinations.ready() if self._tasks else "not started"
 
     def add_routes(self, app: web.Application) -> None:
         """Serve what is found and scraped and why, and how the last reload went, in the shapes of Prometheus' API."""

@@ -148,6 +148,18 @@ class DiscoveryMetrics:
             self.failures.remove(job, kind)
 
 
+class OperatorMetrics:
+    """What the agent tells of the Prometheus operator's custom resources."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.resources = Gauge(
+            "pronoia_operator_resources",
+            "Custom resources that are selected, by kind: used, or refused because of what they say.",
+            ["kind", "state"],
+            registry=registry,
+        )
+
+
 class ReloadMetrics:
     """What the agent tells of reading its configuration again; the names are Prometheus', under our prefix."""
 

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from agent.config.operator import OperatorConfig
 from agent.config.scrape import GlobalConfig, ScrapeConfig
 from agent.config.store import Pattern
 from pipeline.config import Address, Bytes, FilePath, ListenAddress, Seconds
@@ -80,6 +81,7 @@ class AgentConfig(NullableSection):
     global_config: GlobalConfig = Field(default=GlobalConfig(), alias="global")
     scrape_config_files: tuple[Pattern, ...] = ()
     scrape_configs: tuple[ScrapeConfig, ...] = ()
+    operator: OperatorConfig | None = None
     remote_write: tuple[RemoteWriteConfig, ...] = ()
     tracing: TracingConfig | None = None
 

@@ -4,10 +4,11 @@ Names and meanings are those of the operator's Prometheus resource (API referenc
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 
+from agent.config.kubernetes import KubernetesSdConfig
 from agent.config.scrape import Count, Protocol, SizeLimit
 from pipeline.config import FilePath
 from pipeline.http_config import HttpClientConfig, NullableSection
@@ -163,6 +164,25 @@ class OperatorConfig(HttpClientConfig):
     enforced_keep_dropped_targets: Count = 0
     enforced_body_size_limit: SizeLimit = 0
     scrape_classes: tuple[ScrapeClass, ...] = ()
+
+    @property
+    def reach(self) -> dict[str, Any]:
+        """How the API server is reached: the keys that a `kubernetes_sd_configs` section has for that, where given."""
+        names = {*HttpClientConfig.model_fields, "api_server", "kubeconfig_file"} & self.model_fields_set
+        return {name: getattr(self, name) for name in sorted(names)}
+
+    @property
+    def access(self) -> KubernetesSdConfig:
+        """The same as such a section, whose role says nothing."""
+        return KubernetesSdConfig.model_validate({"role": "service", **self.reach})
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "OperatorConfig":
+        try:
+            _ = self.access
+        except ValidationError as error:
+            raise ValueError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
+        return self
 
     @model_validator(mode="after")
     def _selects(self) -> "OperatorConfig":

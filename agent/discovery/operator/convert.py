@@ -37,6 +37,11 @@ class Kind:
     spec: type[Limits]
     make: Make
 
+    @property
+    def prefix(self) -> str:
+        """What the names of its jobs begin with, before the first slash."""
+        return self.name[0].lower() + self.name[1:]
+
 
 KINDS: Final = (
     Kind(

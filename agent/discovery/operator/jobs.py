@@ -15,7 +15,6 @@ from agent.discovery.operator.parts import NamespaceSelector, Rule
 from agent.discovery.operator.probe import IngressTargets, Probe, StaticTargets
 from agent.discovery.operator.scrape_config import ScrapeConfigResource
 from pipeline.config import Key
-from pipeline.http_config import HttpClientConfig
 from pipeline.relabel import RelabelConfig
 
 
@@ -106,7 +105,7 @@ def of_scrape_config(spec: ScrapeConfigResource, origin: Origin) -> Jobs:
     job = {"job_name": f"scrapeConfig/{origin.namespace}/{origin.name}", **written(spec, origin.values)}
     for section in job.get("kubernetes_sd_configs", ()):
         if "api_server" not in section:
-            section.update(_access(origin.settings))
+            section.update(origin.settings.reach)
         if section["role"] not in ("pod", "endpoints", "endpointslice"):
             section.pop("attach_metadata", None)  # As the operator, which warns: other roles have no node.
     # Here a scrape class stands before the name.
@@ -143,13 +142,7 @@ def _monitored(spec: AnyMonitor, origin: Origin, role: str, selecting: tuple[str
 
 
 def _kubernetes(selector: NamespaceSelector, origin: Origin, role: str) -> Job:
-    section: Job = {"role": role, **_access(origin.settings)}
+    section: Job = {"role": role, **origin.settings.reach}
     if names := selector.names(origin.namespace, origin.settings.ignore_namespace_selectors):
         section["namespaces"] = {"names": names}
     return section
-
-
-def _access(settings: OperatorConfig) -> Job:
-    """Return how the section reaches the API server, for the jobs' discovery to do the same."""
-    names = {*HttpClientConfig.model_fields, "api_server", "kubeconfig_file"}
-    return {name: getattr(settings, name) for name in sorted(names & settings.model_fields_set)}

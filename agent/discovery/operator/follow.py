@@ -1,0 +1,179 @@
+"""The jobs of all resources that are selected, while resources, namespaces and Secrets change."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from agent.config.operator import OperatorConfig
+from agent.config.scrape import GlobalConfig, ScrapeConfig
+from agent.discovery.kubernetes.discovery import server_of
+from agent.discovery.kubernetes.watches import Watches
+from agent.discovery.operator.convert import Kind, Parsed, RefusedError, convert
+from agent.discovery.operator.part import Values
+from agent.discovery.operator.secrets import Secrets
+from agent.discovery.operator.views import Item, View, open_views
+from agent.discovery.tools import Tools
+from pipeline.telemetry import OperatorMetrics
+
+logger = logging.getLogger(__name__)
+
+SECRETS_S: Final = 60.0
+"""How often what Secrets hold is read again: a rotated password is used so much later at most."""
+MISSING_S: Final = 10.0
+"""The same while something that is needed cannot be read."""
+SETTLE_S: Final = 0.25
+
+Jobs = tuple[ScrapeConfig, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A resource that is selected and not used, and why."""
+
+    kind: str
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What came of a resource, and of what it was made."""
+
+    item: Item
+    values: Values
+    jobs: Jobs
+    reason: str = ""
+
+
+class OperatorJobs:
+    """The jobs of the resources that a section selects. Run `run` as a task.
+
+    `changed` is called each time that `jobs` are others than before; `before` are those of a predecessor, which stay
+    for as long as a kind could not be listed. Names of jobs that are `reserved` are the file's own.
+    """
+
+    def __init__(
+        self,
+        settings: OperatorConfig,
+        given: GlobalConfig,
+        tools: Tools,
+        metrics: OperatorMetrics,
+        changed: Callable[[], None] = lambda: None,
+        *,
+        before: Jobs = (),
+        reserved: Collection[str] = (),
+    ) -> None:
+        self._settings = settings
+        self._given = given
+        self._tools = tools
+        self._metrics = metrics
+        self._changed = changed
+        self._reserved = frozenset(reserved)
+        self._wake = asyncio.Event()
+        self._made: dict[tuple[str, str], _Made] = {}
+        self.jobs: Jobs = before
+        self.refused: tuple[Refused, ...] = ()
+
+    async def run(self) -> None:
+        """Follow everything, until cancelled."""
+        async with AsyncExitStack() as stack:
+            views, secrets = await self._open(stack)
+            while True:
+                due = await self._wait(SECRETS_S if secrets.is_complete else MISSING_S)
+                if all(view.tried for view in views):
+                    await self._update(views, secrets, again=due)
+
+    async def find(self) -> None:
+        """Try everything once: `jobs` and `refused` then say what came of it."""
+        async with AsyncExitStack() as stack:
+            views, secrets = await self._open(stack)
+            while not all(view.tried for view in views):
+                await self._wake.wait()
+                self._wake.clear()
+            await self._update(views, secrets, again=False)
+
+    async def _open(self, stack: AsyncExitStack) -> tuple[list[View], Secrets]:
+        server = server_of(self._settings.access, Watches.of(self._tools))
+        views = await open_views(stack, self._settings, server, self._tools, self._wake)
+        return views, Secrets(server)
+
+    async def _wait(self, seconds: float) -> bool:
+        """Wait for a change, or until Secrets are due; return whether they are."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return True
+        await self._tools.sleep(SETTLE_S)
+        self._wake.clear()
+        return False
+
+    async def _update(self, views: Sequence[View], secrets: Secrets, *, again: bool) -> None:
+        found = [(view.kind, key, item) for view in views if view.listed for key, item in view.selected()]
+        needed = {
+            (item.namespace, reference)
+            for _, _, item in found
+            if isinstance(item, Parsed)
+            for _, reference in item.needs
+        }
+        await secrets.read(needed, again=again)
+        # A thousand resources take longer than the loop may be held (ARCHITECTURE 11).
+        self._made = await asyncio.to_thread(lambda: dict(self._make(found, secrets)))
+        self._tell_refused(
+            tuple(Refused(kind, key, made.reason) for (kind, key), made in self._made.items() if made.reason)
+        )
+        self._count(views)
+        missing = tuple(f"{view.kind.prefix}/" for view in views if not view.listed)
+        kept = [job for job in self.jobs if job.job_name.startswith(missing)]
+        jobs = (*kept, *(job for made in self._made.values() for job in made.jobs))
+        if jobs != self.jobs:
+            self.jobs = jobs
+            self._changed()
+
+    def _make(
+        self, found: Sequence[tuple[Kind, str, Item]], secrets: Secrets
+    ) -> Iterator[tuple[tuple[str, str], _Made]]:
+        """Yield what comes of each resource: what it was before, where nothing has changed."""
+        for kind, key, item in found:
+            place, known = (kind.name, key), self._made.get((kind.name, key))
+            values: Values = {}
+            if isinstance(item, Parsed):
+                values = secrets.values(item.namespace, [reference for _, reference in item.needs])
+            if known is None or known.item is not item or not _same(known.values, values):
+                known = self._convert(item, values)
+            yield place, known
+
+    def _convert(self, item: Item, values: Values) -> _Made:
+        try:
+            if isinstance(item, RefusedError):
+                raise item
+            jobs = convert(item, self._settings, self._given, values)
+            if taken := sorted({job.job_name for job in jobs} & self._reserved):
+                raise RefusedError(f'the configuration file has a job named "{taken[0]}" already')
+        except RefusedError as error:
+            return _Made(item, values, (), str(error))
+        return _Made(item, values, jobs)
+
+    def _tell_refused(self, refused: tuple[Refused, ...]) -> None:
+        for each in sorted(set(refused) - set(self.refused), key=str):
+            extra = {"kind": each.kind, "resource": each.key, "reason": each.reason}
+            logger.error("a resource is not scraped by", extra=extra)
+        self.refused = refused
+
+    def _count(self, views: Sequence[View]) -> None:
+        for view in views:
+            of_kind = [made for (kind, _), made in self._made.items() if kind == view.kind.name]
+            refused = sum(1 for made in of_kind if made.reason)
+            self._metrics.resources.labels(view.kind.name, "used").set(len(of_kind) - refused)
+            self._metrics.resources.labels(view.kind.name, "refused").set(refused)
+
+
+def _same(one: Values, other: Values) -> bool:
+    """Tell whether references hold the same; errors are compared by what they say."""
+    return {key: str(value) for key, value in one.items()} == {key: str(value) for key, value in other.items()}
