@@ -70,7 +70,11 @@ class Agent:
         await self._open_buffer(metrics)
         self._destinations = Destinations(self._buffer, metrics, self.user_agent, self.tracing)
         self._open.push_async_callback(self._stop_tasks)
-        session = await self._open.enter_async_context(aiohttp.ClientSession(headers={"User-Agent": self.user_agent}))
+        # Each watch of a cluster holds a connection: a hundred of them must not keep other discoveries waiting.
+        connector = aiohttp.TCPConnector(limit=0)
+        session = await self._open.enter_async_context(
+            aiohttp.ClientSession(connector=connector, headers={"User-Agent": self.user_agent})
+        )
         tools = Tools(session, DiscoveryMetrics(self.registry))
         self._targets = Targets(self.config.scrape_configs, tools)
         self._pool = ScrapePool(
