@@ -158,7 +158,7 @@ function rowOf(row, words, now, opened, toggle) {
         h("td.number", scraped ? duration(row.lastScrapeDuration) : "–"),
         h("td.number.dim", row.scrapeInterval)]),
     row.lastError ? h("tr.error", { className: open ? "error joined" : "error" }, h("td"), h("td", { colSpan: 6 }, ...marked(row.lastError, words))) : null,
-    open ? h("tr.why", h("td", { colSpan: 7 }, explanation(opened.get(key), words))) : null,
+    open ? h("tr.why", h("td", { colSpan: row.reason ? 4 : 7 }, explanation(opened.get(key), words))) : null,
   ];
 }
 
