@@ -176,6 +176,39 @@ class ReloadMetrics:
         )
 
 
+class SharingMetrics:
+    """What an agent that shares work with others tells of its part."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.slots = Gauge(
+            "pronoia_sharing_workers", "Slots among which the shared targets are divided.", registry=registry
+        )
+        self.held = Gauge("pronoia_sharing_slots_held", "Slots whose targets this agent scrapes.", registry=registry)
+        self.age = Gauge(
+            "pronoia_sharing_renewal_age_seconds",
+            "Time since the oldest of the slots held was renewed; 0 where none is held.",
+            registry=registry,
+        )
+        self.requests = Counter(
+            "pronoia_sharing_requests_total",
+            "What was asked of Leases by step (take, renew, release, ask, look, watch) and outcome (ok, conflict, failed).",
+            ["step", "outcome"],
+            registry=registry,
+        )
+        self.takeovers = Counter(
+            "pronoia_sharing_takeovers_total", "Slots that became this agent's.", registry=registry
+        )
+        self.losses = Counter(
+            "pronoia_sharing_losses_total",
+            "Slots that ceased to be this agent's: released in order, or lost for want of a renewal.",
+            ["reason"],
+            registry=registry,
+        )
+        self.changes = Counter(
+            "pronoia_sharing_changes_total", "Changes of Leases that the API server sent.", registry=registry
+        )
+
+
 class GatewayMetrics:
     """What the gateway tells."""
 

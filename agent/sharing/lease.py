@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from pipeline.errors import PermanentError
-
 GROUP_VERSION: Final = "coordination.k8s.io/v1"
 NAME_LABEL: Final = "pronoia/sharing"
 """The label by which all slots of one group of agents are found: its value is the group's name."""
@@ -48,26 +46,28 @@ def object_name(group: str, slot: int) -> str:
 
 
 def from_object(value: Mapping[str, Any], group: str) -> Lease:
-    """Read a Lease; raises PermanentError where it is none of the group's."""
-    try:
-        metadata, spec = value["metadata"], value.get("spec") or {}
-        notes = metadata.get("annotations") or {}
-        prefix, _, slot = metadata["name"].rpartition("-")
-        if f"{prefix}-" != object_name(group, 0)[:-1]:
-            raise ValueError(f"a name that begins with {object_name(group, 0)[:-1]} was expected")
-        return Lease(
-            slot=int(slot),
-            holder=spec.get("holderIdentity") or "",
-            duration_s=max(int(spec.get("leaseDurationSeconds") or 1), 1),
-            renewed=spec.get("renewTime") or "",
-            acquired=spec.get("acquireTime") or "",
-            transitions=int(spec.get("leaseTransitions") or 0),
-            workers=int(notes.get(WORKERS) or 0),
-            wanted_by=notes.get(WANTED_BY) or "",
-            version=int(metadata["resourceVersion"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PermanentError(f"not a Lease of {group!r}: {error!r}: {str(value)[:200]}") from error
+    """Read a Lease; raises ValueError, TypeError or KeyError where it is none of the group's."""
+    metadata, spec = value["metadata"], value.get("spec") or {}
+    notes = metadata.get("annotations") or {}
+    return Lease(
+        slot=slot_of(metadata["name"], group),
+        holder=spec.get("holderIdentity") or "",
+        duration_s=max(int(spec.get("leaseDurationSeconds") or 1), 1),
+        renewed=spec.get("renewTime") or "",
+        acquired=spec.get("acquireTime") or "",
+        transitions=int(spec.get("leaseTransitions") or 0),
+        workers=int(notes.get(WORKERS) or 0),
+        wanted_by=notes.get(WANTED_BY) or "",
+        version=int(metadata["resourceVersion"]),
+    )
+
+
+def slot_of(name: str, group: str) -> int:
+    """Return the slot whose Lease has that name; raises ValueError."""
+    prefix = object_name(group, 0)[:-1]
+    if not name.startswith(prefix) or not name.removeprefix(prefix).isdigit():
+        raise ValueError(f"{name} is not named {prefix}<number>")
+    return int(name.removeprefix(prefix))
 
 
 def to_object(lease: Lease, group: str) -> dict[str, Any]:

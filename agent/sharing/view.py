@@ -137,9 +137,10 @@ def begin(view: View, slot: int) -> View:
     return replace(view, busy=view.busy | {slot})
 
 
-def failed(view: View, slot: int, now_s: float) -> View:
-    """Note that the request failed and its outcome is unknown."""
-    later = {**view.not_before_s, slot: now_s + view.terms.retry_s}
+def failed(view: View, slot: int, now_s: float, *, for_good: bool = False) -> View:
+    """Note that the request failed, its outcome is unknown, and when the next may be sent: `for_good`, much later."""
+    wait_s = 2 * view.terms.duration_s if for_good else view.terms.retry_s
+    later = {**view.not_before_s, slot: now_s + wait_s}
     return replace(view, busy=view.busy - {slot}, not_before_s=later)
 
 
