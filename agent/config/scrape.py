@@ -9,7 +9,12 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from agent.config.consul import ConsulSdConfig
+from agent.config.dns import DnsSdConfig
+from agent.config.docker import DockerSdConfig
+from agent.config.ec2 import Ec2SdConfig
 from agent.config.kubernetes import KubernetesSdConfig
+from agent.config.sd import Interval
 from pipeline.config import FilePath, Seconds, parse_bytes
 from pipeline.http_config import HttpClientConfig, NullableSection, off
 from pipeline.relabel import RelabelConfig, a_rule, is_label_name
@@ -164,7 +169,7 @@ class HttpSdConfig(HttpClientConfig):
     """One of `http_sd_configs`: target groups that a URL answers with, as JSON."""
 
     url: HttpUrl
-    refresh_interval: Seconds = 60.0
+    refresh_interval: Interval = 60.0
 
 
 def _job_name(name: str) -> str:
@@ -183,6 +188,10 @@ _Static = Annotated[StaticConfig, a_rule("empty or null section in static_config
 _FileSd = Annotated[FileSdConfig, a_rule("empty or null section in file_sd_configs")]
 _HttpSd = Annotated[HttpSdConfig, a_rule("empty or null section in http_sd_configs")]
 _KubernetesSd = Annotated[KubernetesSdConfig, a_rule("empty or null section in kubernetes_sd_configs")]
+_DnsSd = Annotated[DnsSdConfig, a_rule("empty or null section in dns_sd_configs")]
+_ConsulSd = Annotated[ConsulSdConfig, a_rule("empty or null section in consul_sd_configs")]
+_DockerSd = Annotated[DockerSdConfig, a_rule("empty or null section in docker_sd_configs")]
+_Ec2Sd = Annotated[Ec2SdConfig, a_rule("empty or null section in ec2_sd_configs")]
 _TargetRule = Annotated[RelabelConfig, a_rule("empty or null target relabeling rule in scrape config")]
 _MetricRule = Annotated[RelabelConfig, a_rule("empty or null metric relabeling rule in scrape config")]
 
@@ -212,6 +221,10 @@ class ScrapeConfig(HttpClientConfig, Limits):
     static_configs: tuple[_Static, ...] = ()
     file_sd_configs: tuple[_FileSd, ...] = ()
     http_sd_configs: tuple[_HttpSd, ...] = ()
+    dns_sd_configs: tuple[_DnsSd, ...] = ()
+    consul_sd_configs: tuple[_ConsulSd, ...] = ()
+    docker_sd_configs: tuple[_DockerSd, ...] = ()
+    ec2_sd_configs: tuple[_Ec2Sd, ...] = ()
     kubernetes_sd_configs: tuple[_KubernetesSd, ...] = ()
 
     relabel_configs: tuple[_TargetRule, ...] = ()

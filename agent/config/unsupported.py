@@ -6,18 +6,18 @@ from dataclasses import replace
 from pipeline.config import Mistake
 
 DISCOVERIES = (
-    *("azure", "consul", "digitalocean", "dns", "docker", "dockerswarm", "aws", "ec2", "ecs", "elasticache", "eureka"),
-    *("gce", "hetzner", "ionos", "kuma", "lightsail", "linode", "marathon", "msk", "nerve", "nomad"),
-    *("oci", "openstack", "outscale", "ovhcloud", "puppetdb", "rds", "scaleway", "serverset", "stackit", "triton"),
-    *("uyuni", "vultr"),
+    *("azure", "digitalocean", "dockerswarm", "aws", "ecs", "elasticache", "eureka", "gce", "hetzner", "ionos", "kuma"),
+    *("lightsail", "linode", "marathon", "msk", "nerve", "nomad", "oci", "openstack", "outscale", "ovhcloud"),
+    *("puppetdb", "rds", "scaleway", "serverset", "stackit", "triton", "uyuni", "vultr"),
 )
-"""The kinds of discovery that Prometheus 3 has beside static, file and HTTP."""
+"""The kinds of discovery that Prometheus 3 has and we have not: what asks for them can write a file, or answer HTTP."""
 
+_NO_DISCOVERY = "is not supported yet: bring these targets by file_sd_configs or http_sd_configs"
 _NO_SECRETS = "is not supported: there is no secret manager"
 _ONE_GRANT = "is not supported: only the client_credentials grant is"
 
 REASONS = {
-    **{f"{kind}_sd_configs": "is not supported yet" for kind in DISCOVERIES},
+    **{f"{kind}_sd_configs": _NO_DISCOVERY for kind in DISCOVERIES},
     "logs": "is not supported yet",
     "receive": "is not supported yet",
     "scrape_failure_log_file": "is not supported: failures are in /api/v1/targets and in the log",

@@ -1,9 +1,9 @@
 """Discovery: from a job's `*_sd_configs` to streams of target groups."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
-from agent.config.kubernetes import KubernetesSdConfig
 from agent.config.scrape import ScrapeConfig
 from agent.discovery.file import file_groups
 from agent.discovery.groups import TargetGroup
@@ -11,19 +11,28 @@ from agent.discovery.http import http_groups
 from agent.discovery.static import static_groups
 from agent.discovery.tools import Groups, Place, Tools
 
-
-def _kubernetes_groups(config: KubernetesSdConfig, at: Place, tools: Tools) -> Groups:
-    # Only an agent that looks at a cluster pays for what that takes.
-    from agent.discovery.kubernetes.discovery import kubernetes_groups
-
-    return kubernetes_groups(config, at, tools)
+Mechanism = Callable[[Any, Place, Tools], Groups]
 
 
-MECHANISMS: Final[dict[str, Callable[[Any, Place, Tools], Groups]]] = {
+def _later(module: str, name: str) -> Mechanism:
+    """Import a mechanism when a job asks for it: only an agent that uses one pays for what that takes."""
+
+    def begin(section: Any, at: Place, tools: Tools) -> Groups:
+        groups: Groups = getattr(import_module(f"agent.discovery.{module}"), name)(section, at, tools)
+        return groups
+
+    return begin
+
+
+MECHANISMS: Final[dict[str, Mechanism]] = {
     "static_configs": static_groups,
     "file_sd_configs": file_groups,
     "http_sd_configs": http_groups,
-    "kubernetes_sd_configs": _kubernetes_groups,
+    "dns_sd_configs": _later("dns", "dns_groups"),
+    "consul_sd_configs": _later("consul", "consul_groups"),
+    "docker_sd_configs": _later("docker", "docker_groups"),
+    "ec2_sd_configs": _later("ec2", "ec2_groups"),
+    "kubernetes_sd_configs": _later("kubernetes.discovery", "kubernetes_groups"),
 }
 """Each kind of discovery by the key of `ScrapeConfig` that holds its sections: a new kind is a line here."""
 

@@ -96,7 +96,7 @@ global: {scrape_interval: 1x, nonsense: 1}
 scrape_config_files: [more.yml]
 scrape_configs:
 - job_name: a
-  kubernetes_sd_configs: [{role: pod}]
+  gce_sd_configs: [{project: p, zone: z}]
   relabel_configs: [{regex: "("}, {action: hashmod, target_label: t}]
   basic_auth: {username: u, password_file: missing}
 - job_name: b
@@ -108,7 +108,8 @@ logs: {}
     assert mistakes(tmp_path, text) == [
         "prometheus.yml:1: global.nonsense: unknown key",
         "prometheus.yml:1: global.scrape_interval: not a valid duration string: '1x': write it like 15s, 1m or 1h30m",
-        "prometheus.yml:5: scrape_configs[0].kubernetes_sd_configs: is not supported yet",
+        "prometheus.yml:5: scrape_configs[0].gce_sd_configs: is not supported yet: bring these targets by"
+        " file_sd_configs or http_sd_configs",
         "prometheus.yml:6: scrape_configs[0].relabel_configs[0].regex: error parsing regexp: missing ): ^(?s:()$",
         "prometheus.yml:6: scrape_configs[0].relabel_configs[1]: relabel configuration for hashmod requires"
         " non-zero modulus",

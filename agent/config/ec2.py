@@ -1,0 +1,40 @@
+"""`ec2_sd_configs`. Source: Prometheus documentation, `<ec2_sd_config>`."""
+
+from importlib.util import find_spec
+
+from pydantic import SecretStr, model_validator
+
+from agent.config.sd import Filter, Interval, Port
+from pipeline.http_config import HttpClientConfig
+
+
+class Ec2SdConfig(HttpClientConfig):
+    """One of `ec2_sd_configs`: the instances of one account in one region."""
+
+    endpoint: str = ""
+    region: str = ""
+    """Left out, the SDK's own configuration says it, or the instance that the agent runs on."""
+    access_key: str = ""
+    secret_key: SecretStr = SecretStr("")
+    """Without both keys the SDK finds credentials: environment, profile, web identity, instance or container role."""
+    profile: str = ""
+    role_arn: str = ""
+    external_id: str = ""
+    port: Port = 80
+    filters: tuple[Filter, ...] = ()
+    refresh_interval: Interval = 60.0
+
+    @model_validator(mode="after")
+    def _askable(self) -> "Ec2SdConfig":
+        if find_spec("botocore") is None:
+            raise ValueError("needs AWS' SDK, which is not installed: pip install 'pronoia[ec2]'")
+        if any(not entry.values for entry in self.filters):
+            raise ValueError("EC2 SD configuration filter values cannot be empty")
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f'endpoint "{self.endpoint}" is not a URL: http:// or https://')
+        for name in ("basic_auth", "authorization", "oauth2", "bearer_token_file"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} is not supported: requests to AWS are signed")
+        if self.bearer_token.get_secret_value():
+            raise ValueError("bearer_token is not supported: requests to AWS are signed")
+        return self

@@ -1,0 +1,125 @@
+"""`consul_sd_configs`: the instances of services in a Consul catalogue, followed by blocking queries.
+
+Source: prometheus, discovery/consul/consul.go; Consul documentation, "Blocking Queries", Catalog, Health and Agent API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from agent.config.consul import ConsulSdConfig
+from agent.discovery.ask import open_session
+from agent.discovery.consul_api import ConsulApi, unix_path
+from agent.discovery.consul_targets import group_of_instances
+from agent.discovery.groups import TargetGroup
+from agent.discovery.tools import Groups, Place, Tools
+from pipeline.errors import PipelineError
+
+RETRY_S: Final = 15.0
+CATALOG: Final = "catalog"
+
+Ask = Callable[[int], Awaitable[int]]
+"""Asks for what is newer than an index, keeps it, and returns its index."""
+
+
+async def consul_groups(config: ConsulSdConfig, at: Place, tools: Tools) -> Groups:
+    """Follow the services that are wanted, each with a query that Consul answers when something changes."""
+    async with open_session(tools.session, unix_path(config.server)) as session:
+        following = _Following(config, at, tools, ConsulApi(config, tools.clock, session))
+        yielded: list[TargetGroup] | None = None
+        try:
+            following.start()
+            while True:
+                groups = await following.next_groups()
+                if groups != yielded:
+                    yielded = groups
+                    yield groups
+        finally:
+            await following.stop()
+
+
+class _Following:
+    """What is known of each service, and a task for each that keeps it so."""
+
+    def __init__(self, config: ConsulSdConfig, at: Place, tools: Tools, api: ConsulApi) -> None:
+        self._config, self._at, self._tools, self._api = config, at, tools, api
+        self._catalog: asyncio.Task[None] | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._groups: dict[str, TargetGroup] = {}
+        self._tried: set[str] = set()
+        self._changed = asyncio.Event()
+
+    def start(self) -> None:
+        if self._config.follows_catalog:
+            self._catalog = asyncio.create_task(self._follow(self._ask_catalog, CATALOG), name=f"{self._at} catalog")
+        else:
+            self._follow_services(set(self._config.services))
+
+    async def next_groups(self) -> list[TargetGroup]:
+        """Wait until something changed and everything was tried once; return all groups by the services' names."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            expected = {*map(_told, self._tasks), *([CATALOG] if self._catalog else [])}
+            if expected <= self._tried:
+                return [self._groups[name] for name in sorted(self._groups)]
+
+    async def stop(self) -> None:
+        """End all queries."""
+        tasks = [*self._tasks.values(), *([self._catalog] if self._catalog else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self, ask: Ask, what: str) -> None:
+        """Ask for ever, not more often than `refresh_interval`; after a failure from the beginning, a while later."""
+        index = 0
+        while True:
+            began_s = self._tools.clock()
+            wait_s = RETRY_S
+            try:
+                found = await ask(index)
+                # Consul's documentation: begin anew when the index goes backwards.
+                index = found if found >= index else 0
+                self._tools.succeeded(self._at, what)
+                wait_s = max(self._config.refresh_interval - (self._tools.clock() - began_s), 0.0)
+            except PipelineError as error:
+                index = 0
+                self._tools.failed(self._at, what, error)
+            self._tried.add(what)
+            self._changed.set()
+            await self._tools.sleep(wait_s)
+
+    async def _ask_catalog(self, index: int) -> int:
+        index, services = await self._api.services(index)
+        config = self._config
+        self._follow_services(
+            {
+                name
+                for name, tags in services.items()
+                if (not config.services or name in config.services) and set(config.tags) <= set(tags or ())
+            }
+        )
+        return index
+
+    async def _ask_service(self, name: str, index: int) -> int:
+        datacenter = await self._api.datacenter()
+        index, instances = await self._api.instances(name, index)
+        self._groups[name] = group_of_instances(name, datacenter, self._config.tag_separator, instances)
+        return index
+
+    def _follow_services(self, names: set[str]) -> None:
+        for name in self._tasks.keys() - names:
+            self._tasks.pop(name).cancel()
+            self._groups.pop(name, None)
+            self._tools.succeeded(self._at, _told(name))
+        for name in sorted(names - self._tasks.keys()):
+            follow = self._follow(partial(self._ask_service, name), _told(name))
+            self._tasks[name] = asyncio.create_task(follow, name=f"{self._at} service {name}")
+
+
+def _told(name: str) -> str:
+    return f"service {name}"

@@ -1,0 +1,70 @@
+"""`ec2_sd_configs`: the instances of an AWS account in a region. Source: prometheus, discovery/aws/ec2.go; Amazon EC2
+API Reference, DescribeInstances and DescribeAvailabilityZones.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from agent.config.ec2 import Ec2SdConfig
+from agent.discovery.aws import Aws
+from agent.discovery.ec2_targets import targets_of
+from agent.discovery.groups import TargetGroup
+from agent.discovery.refresh import refreshed
+from agent.discovery.tools import Groups, Place, Tools
+from pipeline.errors import PipelineError
+
+logger = logging.getLogger(__name__)
+
+API_VERSION: Final = "2016-11-15"
+PAGE_INSTANCES: Final = 1000
+"""The most that EC2 gives at once."""
+
+
+def ec2_groups(config: Ec2SdConfig, at: Place, tools: Tools) -> Groups:
+    """Ask for the instances every `refresh_interval`."""
+    finding = _Finding(config, Aws(config, "ec2", API_VERSION, tools))
+    return refreshed(finding.find, config.endpoint or config.region or "EC2", config.refresh_interval, at, tools)
+
+
+class _Finding:
+    """Asks for instances, and once for the identities of the availability zones."""
+
+    def __init__(self, config: Ec2SdConfig, aws: Aws, page_instances: int = PAGE_INSTANCES) -> None:
+        self._config, self._aws, self._page_instances = config, aws, page_instances
+        self._zone_ids: Mapping[str, str] | None = None
+
+    async def find(self) -> list[TargetGroup]:
+        """Return the one group of all instances; raises PipelineError."""
+        if self._zone_ids is None:
+            try:
+                self._zone_ids = zone_ids_of(await self._aws.ask("DescribeAvailabilityZones", {}))
+            except PipelineError as error:  # An own permission: without it a label is missing, as in Prometheus.
+                logger.warning("no identities of availability zones", extra={"reason": str(error)})
+        targets = list[Mapping[str, str]]()
+        params = {**_filters(self._config), "MaxResults": str(self._page_instances)}
+        while True:
+            page = await self._aws.ask("DescribeInstances", params)
+            targets += targets_of(page, self._aws.region, self._config.port, self._zone_ids or {})
+            token = page.findtext("nextToken")
+            if not token:
+                return [TargetGroup(self._aws.region, tuple(targets), {})]
+            params["NextToken"] = token
+
+
+def zone_ids_of(answer: Element) -> dict[str, str]:
+    """Return each availability zone's identity by its name, which means another zone in another account."""
+    zones = answer.findall("availabilityZoneInfo/item")
+    return {zone.findtext("zoneName", ""): zone.findtext("zoneId", "") for zone in zones}
+
+
+def _filters(config: Ec2SdConfig) -> dict[str, str]:
+    return dict(_numbered(config))
+
+
+def _numbered(config: Ec2SdConfig) -> Iterator[tuple[str, str]]:
+    for number, entry in enumerate(config.filters, 1):
+        yield f"Filter.{number}.Name", entry.name
+        for index, value in enumerate(entry.values, 1):
+            yield f"Filter.{number}.Value.{index}", value
