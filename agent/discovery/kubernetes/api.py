@@ -94,6 +94,8 @@ class ApiServer:
                 if line_end:
                     rest = rest_now
                     yield [_event(line, path) for line in whole.split(b"\n") if line]
+            if rest:
+                raise UnavailableError(f"watch {path}: it ended within an event")
 
     async def _next_chunk(self, response: aiohttp.ClientResponse) -> bytes:
         try:

@@ -16,6 +16,8 @@ from agent.discovery.kubernetes.errors import GoneError, UnavailableError, actio
 from agent.discovery.kubernetes.resources import Resource
 from pipeline.errors import PermanentError, PipelineError, TransientError
 
+SHORT_S: Final = 1.0
+"""A watch that ends sooner, with nothing said, was none."""
 PAGE_OBJECTS: Final = 250
 """A page of pods is then some MB, which holds the loop no longer than a scrape may wait."""
 
@@ -84,14 +86,17 @@ async def follow(
                 version, pages = batch.version, True
                 for happened in batch.happened(whole=True):
                     yield happened
+            lives_from_s = asyncio.get_running_loop().time() + SHORT_S
             async with aclosing(_watch(server, selection, keep, version)) as watch:
                 async for batch in watch:
                     if batch.version != version:
                         backoff.reset()
+                        lives_from_s = 0.0
                     version = batch.version
                     for happened in batch.happened():
                         yield happened
-            await sleep(backoff.after_end())
+            if asyncio.get_running_loop().time() < lives_from_s:
+                raise UnavailableError(f"cannot watch {selection}: each watch ends at once")
         except GoneError as error:
             # Versions that run out while pages are read: the next list comes whole.
             pages = bool(version)
@@ -113,7 +118,7 @@ class Backoff:
     def reset(self) -> None:
         """Something came: the next failure is a first one."""
         self._next_s = self._timing.backoff_s
-        self._in_vain = False
+        self._gone = False
 
     def after(self, error: PipelineError) -> float:
         """Return the wait after a failure, no shorter than the server asked for."""
@@ -124,14 +129,7 @@ class Backoff:
 
     def after_gone(self, error: GoneError) -> float:
         """Return the wait before the list that a forgotten version asks for: none, unless it comes again and again."""
-        return self._unless_first(error)
-
-    def after_end(self) -> float:
-        """Return the wait after a watch that ended as watches do: none, unless nothing came of it."""
-        return self._unless_first(UnavailableError("ended"))
-
-    def _unless_first(self, error: PipelineError) -> float:
-        first, self._in_vain = not self._in_vain, True
+        first, self._gone = not self._gone, True
         return 0.0 if first else self.after(error)
 
 

@@ -29,6 +29,8 @@ class StubApiServer:
         self.requests: list[web.Request] = []
         self.answer: Answer | None = None
         """Asked first; what it returns is the answer, None leaves it to the stub."""
+        self.open: set[asyncio.Task[Any]] = set()
+        """Requests that are being answered; to cancel one cuts its connection."""
         self._objects: dict[tuple[str, str], dict[str, Any]] = {}
         self._happened: list[tuple[str, dict[str, Any]]] = []
         self._changed = asyncio.Condition()
@@ -66,6 +68,22 @@ class StubApiServer:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a list or a watch."""
         self.requests.append(request)
+        task = asyncio.current_task()
+        assert task is not None
+        self.open.add(task)
+        try:
+            return await self._handle(request)
+        finally:
+            self.open.discard(task)
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def answered_all(self) -> None:
+        """Wait until nobody asks or watches any more."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: not self.open)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         if self.answer is not None and (answer := await self.answer(request)) is not None:
             return answer
         parts = request.path.strip("/").split("/")
