@@ -5,6 +5,7 @@ one `pipeline.http_client.HttpAccess` of it. Source: prometheus/common, config/h
 documentation, `<http_config>`.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -25,15 +26,22 @@ RESERVED_HEADERS = frozenset(
 TlsVersion = Literal["TLS10", "TLS11", "TLS12", "TLS13"]
 
 
-def off(reason: str) -> AfterValidator:
-    """Refuse a switch that is on: `Annotated[bool, off("is not supported")]`."""
+@dataclass(frozen=True, slots=True)
+class Off:
+    """Refuses a switch that is on; docs/options.md shows the reason."""
 
-    def check(value: bool) -> bool:
+    reason: str
+
+    def __call__(self, value: bool) -> bool:
+        """Return the switch, which is off; raises ValueError."""
         if value:
-            raise ValueError(reason)
+            raise ValueError(self.reason)
         return value
 
-    return AfterValidator(check)
+
+def off(reason: str) -> AfterValidator:
+    """Refuse a switch that is on: `Annotated[bool, off("is not supported")]`."""
+    return AfterValidator(Off(reason))
 
 
 class NullableSection(Section):
