@@ -6,12 +6,12 @@ documentation, `<http_config>`.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from pipeline.config import FilePath, Section
+from pipeline.http_proxy import ProxyKeys
 
 RESERVED_HEADERS = frozenset(
     (
@@ -121,7 +121,7 @@ class Authorization(NullableSection):
         return self
 
 
-class OAuth2(NullableSection):
+class OAuth2(NullableSection, ProxyKeys):
     """`oauth2`: a token fetched with the client_credentials grant (RFC 6749, section 4.4)."""
 
     client_id: str = ""
@@ -132,7 +132,6 @@ class OAuth2(NullableSection):
     token_url: str = ""
     endpoint_params: dict[str, str] = Field(default_factory=dict)
     tls_config: TlsConfig = TlsConfig()
-    proxy_url: str = ""
 
     @model_validator(mode="after")
     def _complete(self) -> "OAuth2":
@@ -153,7 +152,7 @@ class Header(NullableSection):
     files: tuple[FilePath, ...] = ()
 
 
-class HttpClientConfig(NullableSection):
+class HttpClientConfig(NullableSection, ProxyKeys):
     """The keys that every HTTP client of Prometheus' file has."""
 
     basic_auth: BasicAuth | None = None
@@ -165,10 +164,6 @@ class HttpClientConfig(NullableSection):
     follow_redirects: bool = True
     enable_http2: bool = True
     """Read and of no effect: requests are HTTP/1.1, which every server of HTTP/2 speaks too."""
-    proxy_url: str = ""
-    no_proxy: str = ""
-    proxy_from_environment: Annotated[bool, off("is not supported: set proxy_url")] = False
-    proxy_connect_header: dict[str, tuple[SecretStr, ...]] = Field(default_factory=dict)
     http_headers: dict[str, Header] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -189,8 +184,4 @@ class HttpClientConfig(NullableSection):
         for name in self.http_headers:
             if name.lower() in RESERVED_HEADERS:
                 raise ValueError(f'setting header "{name}" is not allowed')
-        if (self.no_proxy or self.proxy_connect_header) and not self.proxy_url:
-            raise ValueError("if no_proxy or proxy_connect_header is configured, proxy_url must also be configured")
-        if self.proxy_url and urlsplit(self.proxy_url).scheme not in ("http", "https"):
-            raise ValueError("proxy_url must be an http:// or https:// URL")
         return self
