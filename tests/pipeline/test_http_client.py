@@ -14,6 +14,7 @@ from pipeline.errors import TransientError
 from pipeline.http_client import HttpAccess
 from pipeline.http_config import HttpClientConfig
 from tests.certificates import CA, CLIENT, CLIENT_KEY, SERVER, SERVER_KEY
+from tests.pipeline.proxy import proxying
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -159,12 +160,97 @@ async def test_redirects_are_followed_unless_they_should_not_be() -> None:
                 assert response.status == 302
 
 
-async def test_a_proxy_is_asked_unless_the_host_is_exempt() -> None:
-    async with serving() as proxy, serving() as url:
-        proxy_url = proxy.removesuffix("/x")
-        answer = await ask("http://elsewhere.invalid/y", access(proxy_url=proxy_url, no_proxy="127.0.0.0/8"))
-        assert answer["url"] == "http://elsewhere.invalid/y"
-        assert (await ask(url, access(proxy_url=proxy_url, no_proxy="127.0.0.0/8")))["url"] == url
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_a_proxy_carries_requests(secure: bool) -> None:
+    connect = {"X-Pass": ["please"]}
+    async with proxying() as proxy, serving(tls=server_tls() if secure else None) as url:
+        at = access(
+            proxy_url=proxy.url, proxy_connect_header=connect, tls_config={"ca_file": str(CA)}, bearer_token="b"
+        )
+        answer = await ask(url, at)
+        assert answer["url"].endswith("/x")
+        assert sent(answer, "Authorization") == ["Bearer b"]
+        port = url.split(":")[2].removesuffix("/x")
+        if secure:
+            assert proxy.asked == [f"CONNECT 127.0.0.1:{port} HTTP/1.1"]
+            assert proxy.headers["x-pass"] == "please"
+            assert "authorization" not in proxy.headers
+        else:
+            assert proxy.asked == [f"GET {url} HTTP/1.1"]
+            assert "x-pass" not in proxy.headers
+
+
+async def test_a_proxy_s_own_credentials_are_for_the_proxy() -> None:
+    async with proxying() as proxy, serving(tls=server_tls()) as url:
+        at = access(proxy_url=proxy.url.replace("//", "//user:pass@"), tls_config={"ca_file": str(CA)})
+        answer = await ask(url, at)
+        assert proxy.headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
+        assert sent(answer, "Proxy-Authorization") == []
+
+
+async def test_a_proxy_over_tls_is_trusted_as_the_target_is() -> None:
+    async with proxying(server_tls()) as proxy, serving() as url:
+        assert (await ask(url, access(proxy_url=proxy.url, tls_config={"ca_file": str(CA)})))["url"] == url
+        assert proxy.asked == [f"GET {url} HTTP/1.1"]
+
+
+async def test_exempt_hosts_and_the_environment_decide_whether_there_is_a_proxy() -> None:
+    async with proxying() as proxy, serving() as url:
+        await ask(url, access(proxy_url=proxy.url, no_proxy="elsewhere"))
+        assert proxy.asked == [], "loopback is exempt where anything is"
+        config = HttpClientConfig.model_validate({"proxy_from_environment": True})
+        at = HttpAccess(config, lambda: 0.0, {"HTTP_PROXY": proxy.url})
+        async with aiohttp.ClientSession() as session:
+            assert (await at.arguments(session, "http://elsewhere.invalid/y"))["proxy"] == proxy.url
+            assert "proxy" not in await at.arguments(session, url)
+
+
+SECRETS: dict[str, Any] = {"X-Key": {"secrets": ["k"]}, "X-Open": {"values": ["o"]}}
+
+
+@pytest.mark.parametrize(
+    ("way", "arrives"), [("/y", True), ("same host", True), ("other host", False), ("back", False)]
+)
+async def test_credentials_stay_with_their_host_along_redirects(way: str, arrives: bool) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/x":
+            raise web.HTTPFound(ways[way])
+        if request.path == "/away":
+            raise web.HTTPFound(other.replace("localhost", "127.0.0.1").replace("/x", "/y"))
+        return await echo(request)
+
+    async with serving(handler) as url, serving(handler) as elsewhere:
+        other = elsewhere.replace("127.0.0.1", "localhost")
+        ways = {
+            "/y": "/y",
+            "same host": elsewhere.replace("/x", "/y"),
+            "other host": other.replace("/x", "/y"),
+            "back": other.replace("/x", "/away"),
+        }
+        answer = await ask(url, access(basic_auth={"username": "u"}, http_headers=SECRETS))
+        assert (sent(answer, "Authorization") == ["Basic dTo="]) is arrives
+        assert (sent(answer, "X-Key") == ["k"]) is arrives
+        assert sent(answer, "X-Open") == ["o"]
+
+
+async def test_a_redirect_to_tls_is_trusted_as_configured_and_credentials_go_along() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPMovedPermanently(secure)
+
+    tls = {"ca_file": str(CA), "server_name": "server.test"}
+    async with serving(tls=server_tls()) as secure, serving(handler) as url:
+        answer = await ask(url, access(bearer_token="b", tls_config=tls))
+        assert answer["url"].startswith("https://")
+        assert sent(answer, "Authorization") == ["Bearer b"]
+
+
+async def test_credentials_are_not_sent_where_a_redirect_leaves_tls() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound(plain)
+
+    async with serving() as plain, serving(handler, tls=server_tls()) as url:
+        answer = await ask(url, access(bearer_token="b", tls_config={"ca_file": str(CA)}))
+        assert sent(answer, "Authorization") == []
 
 
 async def test_an_oauth2_token_is_fetched_once_until_it_ends() -> None:
@@ -192,6 +278,41 @@ async def test_an_oauth2_token_is_fetched_once_until_it_ends() -> None:
         now_s = 55.0
         assert sent(await ask(url, at), "Authorization") == ["Bearer t2"]
     assert forms == [{"grant_type": "client_credentials", "scope": "a b", "audience": "x"}] * 2
+
+
+async def test_a_token_server_may_want_the_secret_in_the_form_and_tells_the_token_s_kind(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("one\n")
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path != "/token":
+            return await echo(request)
+        form = await request.post()
+        asked.append("basic" if "Authorization" in request.headers else "form")
+        if form.get("client_id") != "i" or form.get("client_secret") not in ("one", "two"):
+            return web.json_response({"error": "invalid_client"}, status=401)
+        return web.json_response(
+            {"access_token": f"t{form['client_secret']}", "token_type": "bearer", "expires_in": 600}
+        )
+
+    async with serving(handler, tls=server_tls()) as url, proxying() as proxy:
+        oauth2 = {
+            "client_id": "i",
+            "client_secret_file": str(secret),
+            "token_url": url.removesuffix("/x") + "/token",
+            "tls_config": {"ca_file": str(CA)},
+            "proxy_url": proxy.url,
+        }
+        at = access(oauth2=oauth2, tls_config={"ca_file": str(CA)})
+        assert sent(await ask(url, at), "Authorization") == ["Bearer tone"]
+        assert asked == ["basic", "form"]
+        assert proxy.asked[0].startswith("CONNECT ")
+        beside = tmp_path / "next"
+        beside.write_text("two")
+        beside.replace(secret)
+        assert sent(await ask(url, at), "Authorization") == ["Bearer ttwo"]
+        assert asked == ["basic", "form", "form"], "what the server wants is remembered"
 
 
 async def test_no_token_is_a_failure_that_may_pass() -> None:
