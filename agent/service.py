@@ -22,6 +22,7 @@ from agent.discovery import Tools
 from agent.reload import Reloads, ReloadStatus, add_status_route
 from agent.scrape.part import Part
 from agent.scrape.pool import ScrapePool
+from agent.sharing.share import Share
 from agent.targets import Target, Targets
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.sqlite import SqliteLog
@@ -62,6 +63,8 @@ class Agent:
     _pool: ScrapePool = field(init=False)
     _destinations: Destinations = field(init=False)
     _resources: CustomResources = field(init=False)
+    _share: Share = field(init=False)
+    _share_changed: asyncio.Event = field(default_factory=asyncio.Event)
     _reloads: Reloads | None = None
 
     async def start(self) -> None:
@@ -76,7 +79,8 @@ class Agent:
             aiohttp.ClientSession(connector=connector, headers={"User-Agent": self.user_agent})
         )
         tools = Tools(session, DiscoveryMetrics(self.registry))
-        self._targets = Targets(self.config.scrape_configs, tools)
+        self._share = Share(self.config, self._buffer.identity.agent, self.registry)
+        self._targets = Targets(self._share.jobs(self.config.scrape_configs, ()), tools)
         self._pool = ScrapePool(
             self._keep,
             ScrapeMetrics(self.registry),
@@ -87,6 +91,7 @@ class Agent:
             canonical_bounds=self.config.canonical_bounds,
             user_agent=self.user_agent,
             tracing=self.tracing,
+            turn_of=self._share.turn_of,
         )
         self._batcher = Batcher(self._buffer, metrics, part_samples(self.config))
         self._open.push_async_callback(self._stop_scraping)
@@ -94,9 +99,12 @@ class Agent:
         await self._destinations.configure(self.config)
         self._resources = CustomResources(tools, self.registry, self._reload_targets)
         self._open.push_async_callback(self._resources.stop)
-        await self._resources.configure(self.config)
+        self._open.push_async_callback(self._share.close)
+        await self._share.start(self.config, session, self._share_changed.set, self._pool.give_up)
+        await self._configure_resources()
         self._run(self._targets.run(), "discovery")
         self._run(self._follow_targets(), "targets")
+        self._run(self._follow_share(), "share")
         self._run(self._every(SETTLE_S, self._buffer.settle), "settle")
         self._run(self._every(EVICT_S, self._buffer.evict_old), "evict")
         if self.load is not None:
@@ -139,11 +147,26 @@ class Agent:
             max_samples=part_samples(config),
             canonical_bounds=config.canonical_bounds,
         )
-        await self._resources.configure(config)
+        await self._configure_resources()
         self._reload_targets()
 
+    async def _configure_resources(self) -> None:
+        # They are the whole cluster's: an agent that does nothing shared does not look at them.
+        everything = self._share.does_shared
+        await self._resources.configure(
+            self.config if everything else self.config.model_copy(update={"operator": None})
+        )
+
     def _reload_targets(self) -> None:
-        self._targets.reload((*self.config.scrape_configs, *self._resources.jobs))
+        self._targets.reload(self._share.jobs(self.config.scrape_configs, self._resources.jobs))
+
+    async def _follow_share(self) -> None:
+        while True:
+            await self._share_changed.wait()
+            self._share_changed.clear()
+            await self._pool.give_up()
+            await self._configure_resources()
+            self._reload_targets()
 
     async def _keep(self, target: Target, parts: Sequence[Part]) -> None:
         await self._batcher.put(self._buffer.lane_of(target.key), parts)
@@ -192,18 +215,29 @@ class Agent:
         for task in self._tasks:
             if task.done():
                 return f"{task.get_name()} has ended"
-        return self._resources.ready() or self._destinations.ready() if self._tasks else "not started"
+        if not self._tasks:
+            return "not started"
+        return self._resources.ready() or self._share.ready() or self._destinations.ready()
 
     def add_routes(self, app: web.Application) -> None:
         """Serve what is found and scraped and why, and how the last reload went, in the shapes of Prometheus' API."""
         add_status_route(app, lambda: self.reload_status)
         targets_api.add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
+        app.router.add_get("/api/v1/sharing", self._tell_share)
         explain_api.add_routes(app, lambda: self._targets.configs, lambda: self._targets.by_job)
+
+    async def _tell_share(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "success", "data": self._share.status()})
 
     @property
     def targets(self) -> Targets:
         """What is being scraped."""
         return self._targets
+
+    @property
+    def resources(self) -> CustomResources:
+        """Which jobs custom resources give, and which resources give none."""
+        return self._resources
 
     @property
     def pool(self) -> ScrapePool:

@@ -68,13 +68,15 @@ class OperatorJobs:
         *,
         before: Jobs = (),
         reserved: Collection[str] = (),
+        secrets_s: float = SECRETS_S,
     ) -> None:
         self._settings = settings
         self._given = given
-        self._tools = tools
+        self.tools = tools
         self._metrics = metrics
         self._changed = changed
         self._reserved = frozenset(reserved)
+        self._secrets_s = secrets_s
         self._wake = asyncio.Event()
         self._made: dict[tuple[str, str], _Made] = {}
         self.jobs: Jobs = before
@@ -85,7 +87,7 @@ class OperatorJobs:
         async with AsyncExitStack() as stack:
             views, secrets = await self._open(stack)
             while True:
-                due = await self._wait(SECRETS_S if secrets.is_complete else MISSING_S)
+                due = await self._wait(self._secrets_s if secrets.is_complete else min(MISSING_S, self._secrets_s))
                 if all(view.tried for view in views):
                     await self._update(views, secrets, again=due)
 
@@ -99,8 +101,8 @@ class OperatorJobs:
             await self._update(views, secrets, again=False)
 
     async def _open(self, stack: AsyncExitStack) -> tuple[list[View], Secrets]:
-        server = server_of(self._settings.access, Watches.of(self._tools))
-        views = await open_views(stack, self._settings, server, self._tools, self._wake)
+        server = server_of(self._settings.access, Watches.of(self.tools))
+        views = await open_views(stack, self._settings, server, self.tools, self._wake)
         return views, Secrets(server)
 
     async def _wait(self, seconds: float) -> bool:
@@ -110,7 +112,7 @@ class OperatorJobs:
                 await self._wake.wait()
         except TimeoutError:
             return True
-        await self._tools.sleep(SETTLE_S)
+        await self.tools.sleep(SETTLE_S)
         self._wake.clear()
         return False
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from agent.config.scrape import LabelMap
+from agent.config.lists import LabelMap
 from agent.discovery.operator.http import Authorization, BasicAuth, OAuth2, Proxy, Scheme, SdHttp, Tls
 from agent.discovery.operator.part import Own, Part, SecretRef
 from agent.discovery.operator.parts import Duration, Params, Rules, SizedLimits

@@ -27,7 +27,7 @@ class View:
 
     kind: Kind
     resources: Watch[Item]
-    namespaces: Watch[None] | None
+    namespaces: Watch[bool] | None
 
     @property
     def tried(self) -> bool:
@@ -66,7 +66,7 @@ async def open_views(
         selection = Selection(kind.resource, namespace, selector.text)
         resources = await watch(selection, partial(_read, kind))
         narrowed = within.text if within is not None else ""
-        namespaces = await watch(Selection(NAMESPACES, label_selector=narrowed), _name_only) if narrowed else None
+        namespaces = await watch(Selection(NAMESPACES, label_selector=narrowed), _is_there) if narrowed else None
         views.append(View(kind, resources, namespaces))
     return views
 
@@ -89,8 +89,8 @@ def _read(kind: Kind, resource: Mapping[str, Any]) -> Item:
         return error
 
 
-def _name_only(namespace: Mapping[str, Any]) -> None:
-    """Keep of a namespace that it is there."""
+def _is_there(namespace: Mapping[str, Any]) -> bool:
+    return True  # Its name is all that is needed of a namespace, and that is its key.
 
 
 async def _own_namespace(server: ApiServer, tools: Tools) -> str:
