@@ -62,15 +62,25 @@ class TlsConfig(NullableSection):
     """`tls_config`: whom to trust, and the client's own certificate, each from a file or inline as PEM."""
 
     ca: str = ""
+    """The certificates to trust, as PEM; the system's where left out."""
     ca_file: FilePath | None = None
+    """The same in a file, read again when it changes."""
     cert: str = ""
+    """The client's certificate, as PEM."""
     cert_file: FilePath | None = None
+    """The same in a file, read again when it changes."""
     key: SecretStr = SecretStr("")
+    """The client's key, as PEM."""
     key_file: FilePath | None = None
+    """The same in a file, read again when it changes."""
     server_name: str = ""
+    """The name that the server's certificate has to have."""
     insecure_skip_verify: bool = False
+    """Trust any certificate."""
     min_version: TlsVersion | None = None
+    """The lowest version of TLS."""
     max_version: TlsVersion | None = None
+    """The highest version of TLS."""
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "TlsConfig":
@@ -92,9 +102,13 @@ class BasicAuth(NullableSection):
     """`basic_auth`: a user name and a password, each from the file or from a file of its own."""
 
     username: str = ""
+    """The user name."""
     username_file: FilePath | None = None
+    """The same in a file, read again when it changes."""
     password: SecretStr = SecretStr("")
+    """The password."""
     password_file: FilePath | None = None
+    """The same in a file, read again when it changes."""
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "BasicAuth":
@@ -109,8 +123,11 @@ class Authorization(NullableSection):
     """`authorization`: the Authorization header's type and credentials."""
 
     type: str = "Bearer"
+    """What stands before the credentials."""
     credentials: SecretStr = SecretStr("")
+    """The credentials."""
     credentials_file: FilePath | None = None
+    """The same in a file, read again when it changes."""
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "Authorization":
@@ -125,13 +142,21 @@ class OAuth2(NullableSection, ProxyKeys):
     """`oauth2`: a token fetched with the client_credentials grant (RFC 6749, section 4.4)."""
 
     client_id: str = ""
+    """The client's id."""
     client_secret: SecretStr = SecretStr("")
+    """The client's secret."""
     client_secret_file: FilePath | None = None
+    """The same in a file, read again when it changes."""
     grant_type: Literal["", "client_credentials"] = ""
+    """How a token is got."""
     scopes: tuple[str, ...] = ()
+    """The scopes to ask for."""
     token_url: str = ""
+    """Where tokens are."""
     endpoint_params: dict[str, str] = Field(default_factory=dict)
+    """Further parameters of the request for a token."""
     tls_config: TlsConfig = TlsConfig()
+    """How to connect to where tokens are."""
 
     @model_validator(mode="after")
     def _complete(self) -> "OAuth2":
@@ -148,23 +173,34 @@ class Header(NullableSection):
     """One of `http_headers`: its values, some of them secrets, some in files."""
 
     values: tuple[str, ...] = ()
+    """Values as they are."""
     secrets: tuple[SecretStr, ...] = ()
+    """Values that are shown nowhere."""
     files: tuple[FilePath, ...] = ()
+    """Files with values, read again when they change."""
 
 
 class HttpClientConfig(NullableSection, ProxyKeys):
     """The keys that every HTTP client of Prometheus' file has."""
 
     basic_auth: BasicAuth | None = None
+    """A user name and a password."""
     authorization: Authorization | None = None
+    """The Authorization header."""
     oauth2: OAuth2 | None = None
+    """A token that is asked for."""
     bearer_token: SecretStr = SecretStr("")
+    """A token; older than `authorization`."""
     bearer_token_file: FilePath | None = None
+    """The same in a file, read again when it changes."""
     tls_config: TlsConfig = TlsConfig()
+    """How to connect by TLS."""
     follow_redirects: bool = True
+    """Go where a redirect points to."""
     enable_http2: bool = True
     """Read and of no effect: requests are HTTP/1.1, which every server of HTTP/2 speaks too."""
     http_headers: dict[str, Header] = Field(default_factory=dict)
+    """Further headers."""
 
     @model_validator(mode="after")
     def _one_identity(self) -> "HttpClientConfig":

@@ -21,9 +21,13 @@ class ProxyKeys(Section):
     """The keys of every HTTP client, and of `oauth2`, that say how to reach it."""
 
     proxy_url: str = ""
+    """The proxy to ask through."""
     no_proxy: str = ""
+    """Hosts to ask without it, as in Go's NO_PROXY."""
     proxy_from_environment: bool = False
+    """Take the proxy from HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
     proxy_connect_header: dict[str, tuple[SecretStr, ...]] = Field(default_factory=dict)
+    """Headers for the proxy's CONNECT."""
 
     @model_validator(mode="after")
     def _one_proxy(self) -> "ProxyKeys":

@@ -1,8 +1,9 @@
 """The agent's configuration: Prometheus' own file, unchanged, and what Pronoia adds to it."""
 
 from agent.config.agent import AgentConfig, BufferConfig, GatewayClientConfig
+from agent.config.lists import FileSdConfig, HttpSdConfig, StaticConfig
 from agent.config.load import Loaded, build, included, load, require_destination, secret_files
-from agent.config.scrape import FileSdConfig, GlobalConfig, HttpSdConfig, ScrapeConfig, StaticConfig
+from agent.config.scrape import GlobalConfig, ScrapeConfig
 
 __all__ = [
     "AgentConfig",

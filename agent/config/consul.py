@@ -27,22 +27,37 @@ class ConsulSdConfig(HttpClientConfig):
     """One of `consul_sd_configs`: the instances of services in a Consul catalogue."""
 
     server: Annotated[str, AfterValidator(_server)] = "localhost:8500"
+    """Where Consul answers; `unix:///…` is a socket."""
     path_prefix: str = ""
+    """What its paths begin with, behind a proxy."""
     scheme: Annotated[Literal["http", "https"], BeforeValidator(_lower)] = "http"
+    """`http` or `https`."""
     token: SecretStr = SecretStr("")
+    """The ACL token."""
     datacenter: str = ""
     """Left out, the server is asked for its own."""
     namespace: str = ""
+    """The namespace to look in (Consul Enterprise)."""
     partition: str = ""
+    """The partition to look in (Consul Enterprise)."""
     username: str = ""
+    """The user name, the same as that of `basic_auth`."""
     password: SecretStr = SecretStr("")
+    """The password, the same as that of `basic_auth`."""
     services: tuple[str, ...] = ()
+    """The services to look for; all where left out."""
     tags: tuple[str, ...] = ()
+    """Only services that have all of these tags."""
     node_meta: dict[str, str] = Field(default_factory=dict)
+    """Only nodes with these metadata."""
     filter: str = ""
+    """A filter expression for the list of services."""
     health_filter: str = ""
+    """A filter expression for their instances."""
     tag_separator: str = ","
+    """What stands between the tags in `__meta_consul_tags`."""
     allow_stale: bool = True
+    """Let any server answer, not the leader alone."""
     refresh_interval: Interval = 30.0
     """The least time between two questions for the same thing."""
 

@@ -12,17 +12,25 @@ class Ec2SdConfig(HttpClientConfig):
     """One of `ec2_sd_configs`: the instances of one account in one region."""
 
     endpoint: str = ""
+    """Another address of the API."""
     region: str = ""
     """Left out, the SDK's own configuration says it, or the instance that the agent runs on."""
     access_key: str = ""
+    """The key's id; the SDK's own sources of credentials where left out."""
     secret_key: SecretStr = SecretStr("")
     """Without both keys the SDK finds credentials: environment, profile, web identity, instance or container role."""
     profile: str = ""
+    """The profile of the SDK's files to use."""
     role_arn: str = ""
+    """The role to assume."""
     external_id: str = ""
+    """The external id to assume it with."""
     port: Port = 80
+    """The targets' port."""
     filters: tuple[Filter, ...] = ()
+    """Only instances that these filters of the API leave."""
     refresh_interval: Interval = 60.0
+    """How often the API is asked."""
 
     @model_validator(mode="after")
     def _askable(self) -> "Ec2SdConfig":

@@ -36,25 +36,35 @@ class NamespaceDiscovery(NullableSection):
     """`namespaces`: where to look; everywhere if it names none."""
 
     own_namespace: bool = False
+    """Look in the namespace that the agent runs in."""
     names: tuple[str, ...] = ()
+    """The namespaces to look in."""
 
 
 class SelectorConfig(NullableSection):
     """One of `selectors`: which objects of a kind the API server sends at all."""
 
     role: Annotated[Role, BeforeValidator(_known_role)]
+    """Which objects are chosen."""
     label: Annotated[str, AfterValidator(check_label_selector)] = ""
+    """A selector of labels."""
     field: Annotated[str, AfterValidator(check_field_selector)] = ""
+    """A selector of fields."""
 
 
 class AttachMetadata(NullableSection):
     """`attach_metadata`: what a target takes over from objects beside it."""
 
     node: bool = False
+    """The labels and annotations of a pod's node."""
     namespace: bool = False
+    """The labels and annotations of a target's namespace."""
     deployment: bool = False
+    """The name of the Deployment that a pod belongs to."""
     job: bool = False
+    """The name of the Job that a pod belongs to."""
     cronjob: bool = False
+    """The name of the CronJob that a pod belongs to."""
 
 
 def _server_url(text: str) -> str:
@@ -71,11 +81,17 @@ class KubernetesSdConfig(HttpClientConfig):
     """One of `kubernetes_sd_configs`; without `api_server` and `kubeconfig_file`: of the cluster that it runs in."""
 
     role: Annotated[Role | None, BeforeValidator(_known_role)] = None
+    """Which objects are targets."""
     api_server: Annotated[str, AfterValidator(_server_url)] = ""
+    """The URL of the API server."""
     kubeconfig_file: FilePath | None = None
+    """A kubeconfig that says where the API server is and how to talk to it."""
     namespaces: NamespaceDiscovery = NamespaceDiscovery()
+    """Where to look; everywhere where left out."""
     selectors: tuple[SelectorConfig, ...] = ()
+    """Which objects the API server sends at all."""
     attach_metadata: AttachMetadata = AttachMetadata()
+    """What a target takes over from objects beside it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "KubernetesSdConfig":

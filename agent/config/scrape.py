@@ -5,7 +5,6 @@ Names and meanings are Prometheus' own (documentation, `<scrape_config>`); durat
 
 import re
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -14,8 +13,8 @@ from agent.config.dns import DnsSdConfig
 from agent.config.docker import DockerSdConfig
 from agent.config.ec2 import Ec2SdConfig
 from agent.config.kubernetes import KubernetesSdConfig
-from agent.config.sd import Interval
-from pipeline.config import FilePath, Seconds, parse_bytes
+from agent.config.lists import FileSdConfig, HttpSdConfig, LabelMap, StaticConfig
+from pipeline.config import Seconds, parse_bytes
 from pipeline.http_config import HttpClientConfig, NullableSection, off
 from pipeline.relabel import RelabelConfig, a_rule, is_label_name
 
@@ -55,58 +54,33 @@ def _protocols(value: object) -> object:
     return value
 
 
-def _text_labels(labels: object) -> object:
-    # YAML's !!binary may hold what is not UTF-8: such a key or value arrives as bytes.
-    if isinstance(labels, dict):
-        for name, value in labels.items():
-            if not isinstance(name, str) or not is_label_name(name):
-                raise ValueError(f"{_show(name)} is not a valid label name")
-            if not (value is None or isinstance(value, str)):
-                reason = "is not a valid label value" if isinstance(value, bytes) else "is no text"
-                raise ValueError(f"{_show(value)} {reason}")
-        return {name: value or "" for name, value in labels.items()}
-    return labels
-
-
-def _show(text: object) -> str:
-    return f'"{text.decode(errors="backslashreplace") if isinstance(text, bytes) else text}"'
-
-
 SizeLimit = Annotated[int, BeforeValidator(parse_size_limit)]
 Count = Annotated[int, Field(ge=0)]
 Protocol = Annotated[ScrapeProtocol, BeforeValidator(_protocol)]
 Protocols = Annotated[tuple[Protocol, ...], BeforeValidator(_protocols)]
-LabelMap = Annotated[dict[str, str], BeforeValidator(_text_labels)]
-
-
-def parse_http_url(text: str) -> str:
-    """Return the URL if HTTP can ask for it; raises ValueError."""
-    parts = urlsplit(text)
-    if not text:
-        raise ValueError("URL is missing")
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("URL scheme must be 'http' or 'https'")
-    if not parts.hostname:
-        raise ValueError("host is missing in URL")
-    return text
-
-
-HttpUrl = Annotated[str, AfterValidator(parse_http_url), Field(default="", validate_default=True)]
 
 
 class Limits(NullableSection):
     """What `global` and a scrape job both have; 0 means no limit, and in a job: as `global` says."""
 
     body_size_limit: SizeLimit = 0
+    """A scrape whose uncompressed page is larger fails."""
     sample_limit: Count = 0
+    """A scrape with more samples after metric_relabel_configs fails."""
     target_limit: Count = 0
+    """Where a job has more targets after relabel_configs, every scrape of it fails."""
     label_limit: Count = 0
+    """A scrape fails where a sample has more labels than this."""
     label_name_length_limit: Count = 0
+    """A scrape fails where a label's name has more bytes than this."""
     label_value_length_limit: Count = 0
+    """A scrape fails where a label's value has more bytes than this."""
     keep_dropped_targets: Count = 0
+    """As many of a job's dropped targets are kept to be looked at; all are counted."""
     always_scrape_classic_histograms: bool = False
     """Keep the classic histogram of what is native, too."""
     extra_scrape_metrics: bool = False
+    """Also tell of each scrape its limits and timeout, and the size of its page."""
     scrape_native_histograms: bool = False
     """Off, a histogram that is native only is scraped as a classic one with one bucket, as by Prometheus."""
     convert_classic_histograms_to_nhcb: Annotated[bool, off("is not supported: classic histograms stay classic")] = (
@@ -118,11 +92,17 @@ class GlobalConfig(Limits):
     """`global`: defaults for every job, and the labels that tell this agent's series from others'."""
 
     scrape_interval: Seconds = 0.0
+    """How often jobs that say nothing else are scraped; 1m where this is left out."""
     scrape_timeout: Seconds = 0.0
+    """How long a scrape may take; 10s, or the interval if that is shorter, where this is left out."""
     scrape_protocols: Protocols = PROTOCOLS
+    """Which formats pages are asked for in, best first."""
     external_labels: LabelMap = Field(default_factory=dict)
+    """Labels of all series that do not have them; `${NAME}` comes from the environment."""
     metric_name_validation_scheme: ValidationScheme = "utf8"
+    """Which names metrics and labels may have."""
     metric_name_escaping_scheme: EscapingScheme | None = None
+    """How names beyond `[a-zA-Z0-9_:]` are asked for."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "GlobalConfig":
@@ -143,33 +123,6 @@ class GlobalConfig(Limits):
     def timeout_s(self) -> float:
         """The timeout of jobs that name none, unless their interval is shorter."""
         return self.scrape_timeout or min(10.0, self.interval_s)
-
-
-class StaticConfig(NullableSection):
-    """One of `static_configs`: addresses that are known beforehand."""
-
-    targets: tuple[str, ...] = ()
-    labels: LabelMap = Field(default_factory=dict)
-
-
-def _file_pattern(path: Any) -> Any:
-    if not re.fullmatch(r"[^*]*(\*[^/]*)?\.(json|yml|yaml|JSON|YML|YAML)", str(path)):
-        raise ValueError(f'path name "{path}" is not valid for file discovery: a * in its last part, and .json or .yml')
-    return path
-
-
-class FileSdConfig(NullableSection):
-    """One of `file_sd_configs`: target groups in files (YAML or JSON), read again when they change."""
-
-    files: Annotated[tuple[Annotated[FilePath, BeforeValidator(_file_pattern)], ...], Field(min_length=1)]
-    refresh_interval: Seconds = 300.0
-
-
-class HttpSdConfig(HttpClientConfig):
-    """One of `http_sd_configs`: target groups that a URL answers with, as JSON."""
-
-    url: HttpUrl
-    refresh_interval: Interval = 60.0
 
 
 def _job_name(name: str) -> str:
@@ -200,19 +153,33 @@ class ScrapeConfig(HttpClientConfig, Limits):
     """One job. As `agent.config` loads it, everything that `global` may give is filled in."""
 
     job_name: Annotated[str, AfterValidator(_job_name), Field(default="", validate_default=True)]
+    """The value of the label `job`, where no rule changes it; every job needs one of its own."""
     honor_labels: bool = False
+    """Labels of the page win over those of the target; else they are kept as `exported_…`."""
     honor_timestamps: bool = True
+    """Take the timestamps that the page has."""
     track_timestamps_staleness: bool = False
+    """End series with timestamps of their own, too, when they are gone from the page."""
     params: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Parameters of the URL."""
     scrape_interval: Seconds = 0.0
+    """How often targets are scraped; as `global` says, where left out."""
     scrape_timeout: Seconds = 0.0
+    """How long a scrape may take; as `global` says, where left out."""
     scrape_protocols: Protocols = PROTOCOLS
+    """Which formats pages are asked for in, best first."""
     fallback_scrape_protocol: Protocol | None = None
+    """The format of pages whose Content-Type names none."""
     metrics_path: str = "/metrics"
+    """The path of the page."""
     scheme: Annotated[str, AfterValidator(_scheme)] = "http"
+    """`http` or `https`."""
     enable_compression: bool = True
+    """Ask for pages to be compressed."""
     metric_name_validation_scheme: ValidationScheme = "utf8"
+    """Which names metrics and labels may have."""
     metric_name_escaping_scheme: EscapingScheme = "allow-utf-8"
+    """How names beyond `[a-zA-Z0-9_:]` are asked for."""
     native_histogram_bucket_limit: Count = 0
     """Native histograms with more buckets are scraped at a lower resolution."""
     native_histogram_min_bucket_factor: float = 0.0
@@ -228,7 +195,9 @@ class ScrapeConfig(HttpClientConfig, Limits):
     kubernetes_sd_configs: tuple[_KubernetesSd, ...] = ()
 
     relabel_configs: tuple[_TargetRule, ...] = ()
+    """Rules that make targets of what was discovered, or drop it."""
     metric_relabel_configs: tuple[_MetricRule, ...] = ()
+    """Rules that change or drop the samples of a page."""
 
     @model_validator(mode="after")
     def _targets_are_addresses(self) -> "ScrapeConfig":

@@ -23,4 +23,6 @@ class Filter(NullableSection):
     """One of `filters`: what is asked for has one of these values (the other side's own filters, by their names)."""
 
     name: str = ""
+    """The filter's name."""
     values: tuple[str, ...] = ()
+    """The values that it lets through."""

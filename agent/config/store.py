@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from agent.config.scrape import StaticConfig
+from agent.config.lists import StaticConfig
 from pipeline.config import Seconds, parse_bytes
 from pipeline.http_config import RESERVED_HEADERS, HttpClientConfig, NullableSection
 from pipeline.relabel import RelabelConfig, a_rule

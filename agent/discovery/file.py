@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.config.files import matching
-from agent.config.scrape import FileSdConfig
+from agent.config.lists import FileSdConfig
 from agent.discovery.groups import TargetGroup, parse_json, parse_yaml
 from agent.discovery.tools import Groups, Place, Tools
 from pipeline.errors import PermanentError, PipelineError, TransientError

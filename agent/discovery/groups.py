@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.config.scrape import StaticConfig
+from agent.config.lists import StaticConfig
 from pipeline.config import ConfigError, Document, Mistake, parse, validate
 from pipeline.errors import PermanentError
 

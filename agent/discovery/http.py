@@ -5,7 +5,7 @@ from functools import partial
 
 import aiohttp
 
-from agent.config.scrape import HttpSdConfig
+from agent.config.lists import HttpSdConfig
 from agent.discovery.ask import ask
 from agent.discovery.groups import TargetGroup, parse_json
 from agent.discovery.refresh import refreshed

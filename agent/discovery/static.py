@@ -1,6 +1,6 @@
 """`static_configs`: targets that the file itself names."""
 
-from agent.config.scrape import StaticConfig
+from agent.config.lists import StaticConfig
 from agent.discovery.groups import group_of
 from agent.discovery.tools import Groups, Place, Tools
 

@@ -74,12 +74,19 @@ class RelabelConfig(Section):
     """One rule."""
 
     source_labels: tuple[str, ...] = ()
+    """Whose values, joined, the rule looks at."""
     separator: str = ";"
+    """What stands between them."""
     regex: Annotated[str, AfterValidator(_regex)] = DEFAULT_REGEX
+    """RE2, for the whole value (or, for labelmap, labeldrop and labelkeep, the whole name)."""
     modulus: int = 0
+    """By what hashmod divides."""
     target_label: str = ""
+    """The label that is written, or compared with."""
     replacement: str = _DEFAULT_REPLACEMENT
+    """What is written; `$1` and `${name}` are the regex's groups."""
     action: Annotated[Action, BeforeValidator(_action)] = "replace"
+    """What the rule does."""
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from agent.config.agent import AgentConfig, BufferConfig, GatewayClientConfig
-from agent.config.scrape import FileSdConfig, GlobalConfig, HttpSdConfig, ScrapeConfig, StaticConfig
+from agent.config.lists import FileSdConfig, HttpSdConfig, StaticConfig
+from agent.config.scrape import GlobalConfig, ScrapeConfig
 from agent.config.store import StoreGlobals, StoreSections
 from agent.config.unsupported import REASONS
 from pipeline.config import Address, format_duration

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.config.operator import OperatorConfig
 from agent.config.lists import StaticConfig
+from agent.config.operator import OperatorConfig
 from agent.config.scrape import GlobalConfig
 from agent.discovery.operator.convert import KINDS, Parsed, drafts, parse
 from agent.discovery.operator.part import Reference
