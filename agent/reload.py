@@ -28,7 +28,10 @@ RETRY_S: Final = 15.0
 """How often a configuration that could not be used is tried again: a Secret that it names may come later than it."""
 
 _RELOADABLE: Final = frozenset(
-    ("global_config", "scrape_config_files", "scrape_configs", "remote_write", "gateway", "canonical_bounds")
+    (
+        *("global_config", "scrape_config_files", "scrape_configs", "operator"),
+        *("remote_write", "gateway", "canonical_bounds"),
+    )
 )
 _RESTART: Final = "a change needs a restart"
 

@@ -28,6 +28,7 @@ def config(**keys: Any) -> AgentConfig:
         {"gateway": {"url": "http://other:1", "token": "t"}},
         {"remote_write": [{"name": "w", "url": "http://other", "basic_auth": {"username": "u", "password": "p"}}]},
         {"canonical_bounds": True},
+        {"operator": {"service_monitor_selector": {}}},
     ],
 )
 def test_what_can_change_while_the_agent_runs(keys: dict[str, Any]) -> None:
