@@ -22,6 +22,7 @@ PAGE_OBJECTS: Final = 250
 """A page of pods is then some MB, which holds the loop no longer than a scrape may wait."""
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,14 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes(Generic[T]):
+class Changes(Generic[T_co]):
     """What came or changed, and None for what went, by key (`namespace/name`, or `name` where there are no namespaces).
 
     `whole`: these are all objects that there are, beside those that are `unread`; any other is gone. Empty changes say
     that the watch works (again). `unread` are objects that could not be read, of which nothing new is known.
     """
 
-    objects: Mapping[str, T | None]
+    objects: Mapping[str, T_co | None]
     whole: bool = False
     unread: frozenset[str] = frozenset()
 

@@ -54,7 +54,8 @@ class Told:
                     self.errors.append(happened.error)
                 else:
                     self.lists += happened.whole
-                    for key, ip in list(merged(self.objects, happened)):
+                    differing: list[tuple[str, str | None]] = list(merged(self.objects, happened))
+                    for key, ip in differing:
                         self.objects.pop(key, None)
                         if ip is not None:
                             self.objects[key] = ip
@@ -304,6 +305,7 @@ def test_waits_double_and_are_spread_and_begin_anew() -> None:
 
 def test_changes_name_only_what_differs() -> None:
     known = {"a": 1, "b": 2, "c": 3}
-    assert dict(merged(known, Changes({"a": 1, "b": 3}))) == {"b": 3}
-    whole = Changes({"a": 1, "d": 4}, whole=True, unread=frozenset({"c"}))
+    some: Changes[int] = Changes({"a": 1, "b": 3})
+    assert dict(merged(known, some)) == {"b": 3}
+    whole: Changes[int] = Changes({"a": 1, "d": 4}, whole=True, unread=frozenset({"c"}))
     assert dict(merged(known, whole)) == {"b": None, "d": 4}
