@@ -73,6 +73,8 @@ class HttpFetch:
                 return await self._get(buffers)
         except TimeoutError as error:
             raise ScrapeError(f"no complete answer within {self.timeout_s:g} s") from error
+        except aiohttp.TooManyRedirects as error:
+            raise ScrapeError(f"{self.url}: stopped after {len(error.history)} redirects") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ScrapeError(f"{self.url}: {error or type(error).__name__}") from error
         except PipelineError as error:
