@@ -65,6 +65,7 @@ class Agent:
     _resources: CustomResources = field(init=False)
     _share: Share = field(init=False)
     _share_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _configuring: asyncio.Lock = field(default_factory=asyncio.Lock)
     _reloads: Reloads | None = None
 
     async def start(self) -> None:
@@ -152,10 +153,9 @@ class Agent:
 
     async def _configure_resources(self) -> None:
         # They are the whole cluster's: an agent that does nothing shared does not look at them.
-        everything = self._share.does_shared
-        await self._resources.configure(
-            self.config if everything else self.config.model_copy(update={"operator": None})
-        )
+        async with self._configuring:
+            left_out = {} if self._share.does_shared else {"operator": None}
+            await self._resources.configure(self.config.model_copy(update=left_out))
 
     def _reload_targets(self) -> None:
         self._targets.reload(self._share.jobs(self.config.scrape_configs, self._resources.jobs))
@@ -194,7 +194,7 @@ class Agent:
 
     async def _stop_scraping(self) -> None:
         for task in self._tasks:
-            if task.get_name() in ("agent-watch", "agent-discovery", "agent-targets"):
+            if task.get_name() in ("agent-watch", "agent-share", "agent-discovery", "agent-targets"):
                 task.cancel()
         await self._pool.close()
         await self._batcher.flush()

@@ -191,7 +191,7 @@ class SharingMetrics:
         )
         self.requests = Counter(
             "pronoia_sharing_requests_total",
-            "What was asked of Leases by step (take, renew, release, ask, look, watch) and outcome (ok, conflict, failed).",
+            "Requests about Leases by step (take, renew, …, watch) and outcome (ok, conflict, failed).",
             ["step", "outcome"],
             registry=registry,
         )

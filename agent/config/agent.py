@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from agent.config.operator import OperatorConfig
 from agent.config.scrape import GlobalConfig, ScrapeConfig
+from agent.config.sharing import SharingConfig
 from agent.config.store import Pattern
 from pipeline.config import Address, Bytes, FilePath, ListenAddress, Seconds
 from pipeline.http_config import NullableSection, TlsConfig
@@ -82,6 +83,7 @@ class AgentConfig(NullableSection):
     scrape_config_files: tuple[Pattern, ...] = ()
     scrape_configs: tuple[ScrapeConfig, ...] = ()
     operator: OperatorConfig | None = None
+    sharing: SharingConfig | None = None
     remote_write: tuple[RemoteWriteConfig, ...] = ()
     tracing: TracingConfig | None = None
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from agent.config.agent import AgentConfig
 from agent.config.files import matching
 from agent.config.scrape import GlobalConfig, ScrapeConfig
+from agent.config.sharing import SLOWEST_TAKE_OVER, SharingConfig
 from agent.config.store import StoreGlobals, StoreSections
 from agent.config.unsupported import reason_for
 from pipeline.config import ConfigError, Document, Key, Mistake, read, validate
@@ -103,10 +104,41 @@ class _Reading:
             return None
         update = {
             "global_config": self._with_external_labels(rest),
+            "sharing": self._sharing(rest.sharing, tuple(scrape_configs)),
             "scrape_configs": tuple(scrape_configs),
             "remote_write": tuple(remote_write),
         }
         return rest.model_copy(update=update)
+
+    def _sharing(self, sharing: SharingConfig | None, jobs: tuple[ScrapeConfig, ...]) -> SharingConfig | None:
+        """Return the section with what the environment says of the pod; check what it says of jobs."""
+        if sharing is None:
+            return None
+        names = {job.job_name for job in jobs}
+        for key in ("per_node", "shared"):
+            for index, name in enumerate(getattr(sharing, key)):
+                if name not in names:
+                    self.mistakes.append(
+                        self.document.mistake((*self.at, "sharing", key, index), f'no job is named "{name}"')
+                    )
+        shared = tuple(job for job in jobs if not sharing.is_per_node(job))
+        lease_s = sharing.lease_s(shared)
+        for job in shared if sharing.by == "leases" else ():
+            if job.scrape_interval < lease_s * SLOWEST_TAKE_OVER:
+                reason = (
+                    f"job {job.job_name}: when an agent dies, its targets may be left for longer than two intervals"
+                )
+                self.warnings.append(
+                    self.document.mistake((*self.at, "sharing"), f"{reason}: a lease lasts {lease_s} s")
+                )
+        update = {
+            "node_name": sharing.node_name or self.environment.get("NODE_NAME", ""),
+            "pod_name": sharing.pod_name or self.environment.get("POD_NAME", ""),
+        }
+        filled = sharing.model_copy(update=update)
+        if missing := filled.missing():
+            self.warnings.append(self.document.mistake((*self.at, "sharing"), missing))
+        return filled
 
     def _leave_out_store(self, value: dict[str, Any]) -> bool:
         """Take the store's keys out of `value`; return whether what they say is right."""

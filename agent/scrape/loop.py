@@ -11,7 +11,8 @@ from agent.scrape.fetch import BodyLimitError, Fetch
 from agent.scrape.labelling import ScrapeError
 from agent.scrape.page import Page, Taken
 from agent.scrape.part import Part
-from agent.scrape.schedule import Clock, next_due_ms, phase_s, timestamp_ms
+from agent.scrape.schedule import Clock, first_due_ms, next_due_ms, phase_s, timestamp_ms
+from agent.scrape.turn import Turn
 from agent.targets import Target
 from agent.targets_api import Health
 from pipeline.errors import PipelineError
@@ -47,7 +48,7 @@ class ScrapeLoop:
     clock: Clock
     metrics: ScrapeMetrics
     buffers: Buffers
-    agent: str
+    turn: Turn
     predecessor: "ScrapeLoop | None" = None
     """What scraped the same series before a reload: what this loop does not go on with ends after its first scrape."""
     tracing: Tracing = OFF
@@ -60,12 +61,12 @@ class ScrapeLoop:
     async def run(self) -> None:
         """Scrape at every interval; returns soon after `stop`, a scrape that has begun is finished first.
 
-        A predecessor must have ended.
+        A predecessor must have ended. Returns, too, when the turn has ended.
         """
         interval_ms = max(1, round(self.target.interval_s * 1000))
-        phase_ms = int(phase_s(self.target.key, self.agent, self.target.interval_s) * 1000)
-        self._due_ms = self._inherited_due_ms() or next_due_ms(int(self.clock.now_s() * 1000), interval_ms, phase_ms)
-        while not await self._wait_until(self._due_ms):
+        phase_ms = int(phase_s(self.target.key, self.turn.seed, self.target.interval_s) * 1000)
+        self._due_ms = self._inherited_due_ms() or self._first_due_ms(interval_ms, phase_ms)
+        while not await self._wait_until(self._due_ms) and not self.turn.has_ended:
             due_ms = self._due_ms
             await self._scrape(timestamp_ms(self.clock.now_s(), due_ms, interval_ms))
             now_ms = max(int(self.clock.now_s() * 1000), due_ms)
@@ -73,6 +74,12 @@ class ScrapeLoop:
             if skipped:
                 self.metrics.skipped.labels(self.target.config.job_name).inc(skipped)
             self._due_ms = next_due_ms(now_ms, interval_ms, phase_ms)
+
+    def _first_due_ms(self, interval_ms: int, phase_ms: int) -> int:
+        uncovered_s = self.turn.uncovered_since_s()
+        uncovered_ms = None if uncovered_s is None else int(uncovered_s * 1000)
+        now_ms, timeout_ms = int(self.clock.now_s() * 1000), int(self.target.timeout_s * 1000)
+        return first_due_ms(now_ms, interval_ms, phase_ms, uncovered_ms, timeout_ms)
 
     def _inherited_due_ms(self) -> int:
         """Return the scrape that the predecessor did not come to: a reload at its very moment leaves none out."""
@@ -89,7 +96,7 @@ class ScrapeLoop:
         """End every series of the target, which is gone: staleness markers, the reports' too. After `run` has ended."""
         if self.predecessor is not None:
             await self.predecessor.end_series()
-        if self._last_ms:
+        if self._last_ms and self.turn.may_keep():
             at_ms = max(int(self.clock.now_s() * 1000), self._last_ms + 1)
             await self._give(await in_slices(self.page.close(at_ms)))
 
@@ -113,6 +120,9 @@ class ScrapeLoop:
         started_s = self.clock.now_s()
         taken = await self._take(at_ms)
         taken.duration_s = max(0.0, self.clock.now_s() - started_s)
+        if not self.turn.may_keep():
+            self._leave_to_another(taken)
+            return
         parts = await in_slices(self.page.parts(taken))
         self._last_ms = at_ms
         self.health = Health("down" if taken.error else "up", taken.error, started_s, taken.duration_s)
@@ -127,6 +137,13 @@ class ScrapeLoop:
         while (before := self.predecessor) is not None:
             self.predecessor = before.predecessor
             await self._give(await in_slices(before.page.close(at_ms, self.page)))
+
+    def _leave_to_another(self, taken: Taken) -> None:
+        # Whoever took over makes up for this scrape: sent by both, its samples would be in the store twice.
+        self.metrics.dropped.labels("turn ended").inc(taken.reading.scraped)
+        logger.warning(
+            "a page came after the turn had ended: another agent's counts", extra={"target": self.target.url}
+        )
 
     async def _take(self, at_ms: int) -> Taken:
         if self.target.refused:

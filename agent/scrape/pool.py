@@ -20,6 +20,7 @@ from agent.scrape.metadata import MetadataBook
 from agent.scrape.page import MAX_PART_SAMPLES, Page, PageOptions
 from agent.scrape.schedule import Clock, SystemClock
 from agent.scrape.table import TableOptions
+from agent.scrape.turn import Always, Turn, TurnOf
 from agent.targets import Target
 from agent.targets_api import Health
 from pipeline.http_client import HttpAccess
@@ -61,8 +62,9 @@ class _Running:
 class ScrapePool:
     """Scrapes every target it was last given; each in a task of its own.
 
-    `external_labels` hold the cluster's name under `cluster_label`. `accelerated` picks the page cache's
-    implementation: None takes the compiled one where it was built.
+    `external_labels` hold the cluster's name under `cluster_label`. `turn_of` says which targets are this agent's, and
+    until when; left out, all of them, for ever. `accelerated` picks the page cache's implementation: None takes the
+    compiled one where it was built.
     """
 
     def __init__(
@@ -78,11 +80,14 @@ class ScrapePool:
         user_agent: str = "Pronoia",
         tracing: Tracing = OFF,
         clock: Clock | None = None,
+        turn_of: TurnOf | None = None,
         accelerated: bool | None = None,
     ) -> None:
         self._emit = emit
         self._metrics = metrics
-        self._agent = agent
+        always = Always(agent)
+        self._turn_of = turn_of or (lambda target: always)
+        self._changing = asyncio.Lock()
         self._cluster_label = cluster_label
         self._user_agent = user_agent
         self._tracing = tracing
@@ -92,6 +97,7 @@ class ScrapePool:
         self._buffers = Buffers()
         self._running: dict[str, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._left: set[asyncio.Task[None]] = set()
         self._access: dict[str, tuple[ScrapeConfig, HttpAccess]] = {}
         self._session: aiohttp.ClientSession | None = None
         self.configure(external_labels, max_samples=max_samples, canonical_bounds=canonical_bounds)
@@ -103,21 +109,45 @@ class ScrapePool:
     async def sync(self, targets: Iterable[Target]) -> None:
         """Scrape exactly these from now on: new ones begin, others go on, those that are gone end their series.
 
-        One that is scraped another way now (a changed job) goes on with its series. For one caller at a time.
+        One that is scraped another way now (a changed job) goes on with its series. One whose turn is over is left
+        to whoever has it now.
         """
-        wanted = {target.key: target async for target in _paced(targets)}
+        async with self._changing:
+            await self._sync(targets)
+
+    async def give_up(self) -> None:
+        """Stop what is not this agent's turn any more, and return when no such scrape goes on. No series is ended."""
+        async with self._changing:
+            for key in [key for key, running in self._running.items() if running.loop.turn.has_ended]:
+                self._leave(key)
+        await asyncio.gather(*(_finish(task) for task in self._left))
+
+    def _leave(self, key: str) -> None:
+        task = self._stop(key).task
+        self._left.add(task)
+        task.add_done_callback(self._left.discard)
+
+    async def _sync(self, targets: Iterable[Target]) -> None:
+        wanted: dict[str, Target] = {}
+        turns: dict[str, Turn] = {}
+        async for target in _paced(targets):
+            turn = self._turn_of(target)
+            if turn is not None and not turn.has_ended:
+                wanted[target.key], turns[target.key] = target, turn
         alike = Alike()
         stopped: dict[object, list[_Running]] = defaultdict(list)
         async for key, running in _paced(list(self._running.items())):
             now = wanted.get(key)
-            if now is not None and running.sending == self._sending and alike(running.loop.target, now):
+            if running.loop.turn.has_ended:
+                self._leave(key)
+            elif now is not None and running.sending == self._sending and alike(running.loop.target, now):
                 running.loop.target = now
             else:
                 stopped[_identity(running.loop.target)].append(self._stop(key))
         async for key, target in _paced(wanted.items()):
             if key not in self._running:
                 before = stopped[_identity(target)]
-                self._begin(target, before.pop() if before else None)
+                self._begin(target, turns[key], before.pop() if before else None)
         async for running in _paced([running for left in stopped.values() for running in left]):
             self._end_later(running)
 
@@ -145,7 +175,7 @@ class ScrapePool:
         running.loop.stop()
         return running
 
-    def _begin(self, target: Target, before: _Running | None) -> None:
+    def _begin(self, target: Target, turn: Turn, before: _Running | None) -> None:
         fetch = HttpFetch(
             self._shared_session(),
             self._access_of(target.config),
@@ -162,7 +192,7 @@ class ScrapePool:
             self._clock,
             self._metrics,
             self._buffers,
-            self._agent,
+            turn,
             before.loop if before is not None else None,
             self._tracing,
             before.loop.health if before is not None else Health(),

@@ -7,6 +7,8 @@ from typing import Final, Protocol
 
 TOLERANCE_S: Final = 0.002
 """A scrape this late still gets the time at which it was due: equal distances compress far better in a TSDB."""
+CATCH_UP: Final = 0.1
+"""The part of their interval over which the scrapes are spread that an agent makes up for when it takes over."""
 
 
 class Clock(Protocol):
@@ -35,15 +37,29 @@ class SystemClock:
             return False
 
 
-def phase_s(key: str, agent: str, interval_s: float) -> float:
-    """Return where in its interval a target is scraped; the agent's name keeps two agents apart."""
-    number = int.from_bytes(blake2b(f"{agent}\xff{key}".encode(), digest_size=8).digest())
+def phase_s(key: str, seed: str, interval_s: float) -> float:
+    """Return where in its interval a target is scraped; the seed keeps apart two agents that scrape the same."""
+    number = int.from_bytes(blake2b(f"{seed}\xff{key}".encode(), digest_size=8).digest())
     return number / 2**64 * interval_s
 
 
 def next_due_ms(now_ms: int, interval_ms: int, phase_ms: int) -> int:
     """Return the first moment after `now_ms` at which a target is due; missed ones are skipped."""
     return now_ms + interval_ms - (now_ms - phase_ms) % interval_ms
+
+
+def first_due_ms(now_ms: int, interval_ms: int, phase_ms: int, uncovered_ms: int | None, timeout_ms: int) -> int:
+    """Return when a target is due first that another agent scraped until `uncovered_ms` ago, if one did.
+
+    The last scrape that was due is made up for where it may not have come to its end, so that no two intervals lie
+    between two scrapes: soon, but not all targets' at once.
+    """
+    due_ms = next_due_ms(now_ms, interval_ms, phase_ms)
+    if uncovered_ms is None or uncovered_ms > 2 * interval_ms:
+        return due_ms
+    if now_ms - (due_ms - interval_ms) > uncovered_ms + timeout_ms:
+        return due_ms
+    return min(due_ms, now_ms + int(phase_ms * CATCH_UP))
 
 
 def timestamp_ms(now_s: float, due_ms: int, interval_ms: int) -> int:

@@ -219,6 +219,21 @@ class Worker:
             self._changed()
         self._wake.set()
 
+    def status(self) -> dict[str, Any]:
+        """Return what is known of every slot; `seen_s` is how long ago it showed its last sign of life."""
+        now_s = self._clock()
+        slots = [
+            {
+                "slot": slot,
+                "holder": seen.holder.rpartition("/")[0],
+                "ours": slot in self.view.held,
+                "seen_s": round(now_s - seen.since_s, 3),
+                "lease_s": seen.lease.duration_s if seen.lease is not None else None,
+            }
+            for slot, seen in sorted(self.view.seen.items())
+        ]
+        return {"workers": self.terms.workers, "lease_s": self.terms.duration_s, "slots": slots}
+
     def _age_s(self) -> float:
         now_s = self._clock()
         return max((now_s - held.sent_s for held in self.view.held.values()), default=0.0)
