@@ -77,6 +77,20 @@ class CustomResources:
         return "following custom resources has ended" if self._task is not None and self._task.done() else None
 
 
+async def find_once(
+    config: AgentConfig, tools: Tools, registry: CollectorRegistry
+) -> "tuple[tuple[ScrapeConfig, ...], tuple[Refused, ...]]":
+    """Ask once what the `operator` section selects: return the jobs, and what is refused; failures are in `tools`."""
+    if config.operator is None:
+        return (), ()
+    from agent.discovery.operator.follow import OperatorJobs
+
+    names = {job.job_name for job in config.scrape_configs}
+    one = OperatorJobs(config.operator, config.global_config, tools, OperatorMetrics(registry), reserved=names)
+    await one.find()
+    return one.jobs, one.refused
+
+
 def _tell_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.critical("following custom resources has ended", exc_info=error)

@@ -72,6 +72,8 @@ def _check_agent(document: Document, at: Key, strict: bool) -> tuple[str, list[s
 
 def _parts(config: AgentConfig) -> str:
     parts = [_number(config.scrape_configs, "scrape job"), _number(config.remote_write, "remote write receiver")]
+    if config.operator is not None:
+        parts.insert(1, "custom resources of the Prometheus operator")
     return ", ".join(parts + (["a gateway"] if config.gateway is not None else []))
 
 

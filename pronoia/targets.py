@@ -5,12 +5,14 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 import click
 from prometheus_client import CollectorRegistry
 
-from agent.config import ScrapeConfig
+from agent import custom_resources
+from agent.config import AgentConfig
 from agent.discovery import Tools
 from agent.targets import JobTargets, find_once
 from pipeline.config import ConfigError
@@ -18,6 +20,9 @@ from pipeline.telemetry import DiscoveryMetrics
 from pronoia.agent_file import load_agent
 from pronoia.target_report import STATES, Report
 from pronoia.version import VERSION
+
+if TYPE_CHECKING:
+    from agent.discovery.operator.follow import Refused
 
 
 @click.command("targets")
@@ -46,27 +51,39 @@ def targets(
     Exits with 1 if a file or a URL of discovery could not be read.
     """
     try:
-        configs = load_agent(file, os.environ).config.scrape_configs
+        config = load_agent(file, os.environ).config
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from error
-    if missing := set(jobs) - {config.job_name for config in configs}:
-        raise click.ClickException(f"{file} has no job named {', '.join(sorted(missing))}")
-    chosen = [config for config in configs if not jobs or config.job_name in jobs]
     logging.disable()  # What fails is told below, once.
     try:
-        found, failures = asyncio.run(_find(chosen))
+        found = asyncio.run(_find(config, frozenset(jobs)))
     finally:
         logging.disable(logging.NOTSET)
-    report = Report(found, frozenset(states), tuple(word.lower() for word in words), explain or bool(words))
-    click.echo(json.dumps(report.as_json(), ensure_ascii=False, indent=1) if as_json else report.as_text())
-    for failure in failures:
+    if missing := set(jobs) - found.jobs.keys():
+        raise click.ClickException(f"{file} has no job named {', '.join(sorted(missing))}")
+    report = Report(found.jobs, frozenset(states), tuple(word.lower() for word in words), explain or bool(words))
+    if as_json:
+        refused = [{"kind": each.kind, "resource": each.key, "reason": each.reason} for each in found.refused]
+        click.echo(json.dumps({**report.as_json(), "refusedResources": refused}, ensure_ascii=False, indent=1))
+    else:
+        click.echo("\n".join([report.as_text(), *(f"refused: {each}" for each in found.refused)]).strip("\n"))
+    for failure in found.failures:
         click.echo(f"error: {failure}", err=True)
-    raise SystemExit(1 if failures else 0)
+    raise SystemExit(1 if found.failures else 0)
 
 
-async def _find(configs: list[ScrapeConfig]) -> tuple[dict[str, JobTargets], list[str]]:
+class _Found(NamedTuple):
+    jobs: dict[str, JobTargets]
+    refused: "tuple[Refused, ...]"
+    failures: list[str]
+
+
+async def _find(config: AgentConfig, jobs: frozenset[str]) -> _Found:
+    """Try everything once, of these jobs (of all, if none is named) and of custom resources."""
     async with aiohttp.ClientSession(headers={"User-Agent": f"Pronoia/{VERSION}"}) as session:
-        tools = Tools(session, DiscoveryMetrics(CollectorRegistry()))
-        found = await find_once(configs, tools)
-    return found, list(tools.failures.values())
+        registry = CollectorRegistry()
+        tools = Tools(session, DiscoveryMetrics(registry))
+        of_resources, refused = await custom_resources.find_once(config, tools, registry)
+        chosen = [job for job in (*config.scrape_configs, *of_resources) if not jobs or job.job_name in jobs]
+        return _Found(await find_once(chosen, tools), refused, list(tools.failures.values()))
