@@ -21,8 +21,11 @@ class Requirement(NullableSection):
     """One of `match_expressions`: what a label must be."""
 
     key: str
+    """The label's name."""
     operator: Selecting
+    """How its value is compared."""
     values: tuple[str, ...] = ()
+    """What it is compared with; for In and NotIn."""
 
     @model_validator(mode="after")
     def _values_fit(self) -> "Requirement":
@@ -49,9 +52,11 @@ class LabelSelector(NullableSection):
     match_labels: dict[str, str] = Field(
         default_factory=dict, validation_alias=AliasChoices("match_labels", "matchLabels")
     )
+    """Labels with exactly these values."""
     match_expressions: tuple[Requirement, ...] = Field(
         default=(), validation_alias=AliasChoices("match_expressions", "matchExpressions")
     )
+    """Further requirements."""
 
     @property
     def text(self) -> str:
@@ -80,40 +85,54 @@ class FileAccess(NullableSection):
     """`arbitrary_fs_access_through_sms`: whether resources may name files of the agent's own file system."""
 
     deny: bool = False
+    """Refuse resources that name files."""
 
 
 class AttachMetadata(NullableSection):
     """`attach_metadata` of a scrape class."""
 
     node: bool = False
+    """The labels and annotations of a pod's node."""
 
 
 class ClassTls(NullableSection):
     """`tls_config` of a scrape class: files, for resources that name no certificates of their own."""
 
     ca_file: FilePath | None = None
+    """The certificates to trust."""
     cert_file: FilePath | None = None
+    """The client's certificate."""
     key_file: FilePath | None = None
+    """The client's key."""
 
 
 class ClassAuthorization(NullableSection):
     """`authorization` of a scrape class."""
 
     type: str = "Bearer"
+    """What stands before the credentials."""
     credentials_file: FilePath
+    """A file with the credentials."""
 
 
 class ScrapeClass(NullableSection):
     """One of `scrape_classes`: what resources that name it (or none, for the default one) are given."""
 
     name: Annotated[str, Field(min_length=1)]
+    """What resources name it by."""
     default: bool = False
+    """It is also for resources that name none."""
     fallback_scrape_protocol: Protocol | None = None
+    """The format of pages whose Content-Type names none."""
     tls_config: ClassTls | None = None
     authorization: ClassAuthorization | None = None
+    """For resources without an authorization of their own."""
     relabelings: tuple[RelabelConfig, ...] = ()
+    """Rules that stand before those of the resource."""
     metric_relabelings: tuple[RelabelConfig, ...] = ()
+    """Rules that stand behind those of the resource."""
     attach_metadata: AttachMetadata | None = None
+    """For resources that say nothing of it."""
 
 
 def _label(name: str) -> str:
@@ -145,25 +164,42 @@ class OperatorConfig(HttpClientConfig):
     scrape_config_selector: LabelSelector | None = None
     scrape_config_namespace_selector: LabelSelector | None = None
     api_server: str = ""
+    """As in `kubernetes_sd_configs`."""
     kubeconfig_file: FilePath | None = None
+    """As in `kubernetes_sd_configs`."""
     namespace: str = ""
     """The agent's own; left out, the pod's, or the kubeconfig's."""
 
     service_discovery_role: DiscoveryRole = "endpoints"
+    """How the endpoints of a ServiceMonitor's services are found."""
     pod_target_labels: tuple[str, ...] = ()
+    """Labels of pods that their targets get."""
     ignore_namespace_selectors: bool = False
+    """Let resources look into their own namespace only."""
     override_honor_labels: bool = False
+    """Labels of the target win, whatever resources say."""
     override_honor_timestamps: bool = False
+    """Timestamps of pages are left alone, whatever resources say."""
     arbitrary_fs_access_through_sms: FileAccess = FileAccess()
+    """Whether resources may name files of the agent's own."""
     enforced_namespace_label: Annotated[str, AfterValidator(_label)] = ""
+    """The name of a label that every series of a resource gets: the resource's namespace."""
     enforced_sample_limit: Count = 0
+    """The highest that resources may set."""
     enforced_target_limit: Count = 0
+    """The highest that resources may set."""
     enforced_label_limit: Count = 0
+    """The highest that resources may set."""
     enforced_label_name_length_limit: Count = 0
+    """The highest that resources may set."""
     enforced_label_value_length_limit: Count = 0
+    """The highest that resources may set."""
     enforced_keep_dropped_targets: Count = 0
+    """The highest that resources may set."""
     enforced_body_size_limit: SizeLimit = 0
+    """The largest that resources may set."""
     scrape_classes: tuple[ScrapeClass, ...] = ()
+    """What resources may name to be given."""
 
     @property
     def reach(self) -> dict[str, Any]:
