@@ -8,6 +8,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from agent.config.agent import AgentConfig, BufferConfig, GatewayClientConfig
+from agent.config.kubernetes import AttachMetadata, KubernetesSdConfig, NamespaceDiscovery, SelectorConfig
 from agent.config.lists import FileSdConfig, HttpSdConfig, StaticConfig
 from agent.config.scrape import GlobalConfig, ScrapeConfig
 from agent.config.store import StoreGlobals, StoreSections
@@ -28,6 +29,10 @@ SECTIONS: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
     "`static_configs`, each": (StaticConfig, None),
     "`file_sd_configs`, each": (FileSdConfig, None),
     "`http_sd_configs`, each": (HttpSdConfig, HttpClientConfig),
+    "`kubernetes_sd_configs`, each": (KubernetesSdConfig, HttpClientConfig),
+    "`namespaces`": (NamespaceDiscovery, None),
+    "`selectors`, each": (SelectorConfig, None),
+    "`attach_metadata`": (AttachMetadata, None),
     "`relabel_configs`, `metric_relabel_configs`, `write_relabel_configs`, each": (RelabelConfig, None),
     "`remote_write`, each": (RemoteWriteConfig, HttpClientConfig),
     "`queue_config`": (QueueConfig, None),
