@@ -1,21 +1,17 @@
 """The log on Kafka, through aiokafka: topics, appends, groups, and reading without a group.
 
-Nothing else imports aiokafka; appending and consuming live beside (`kafka_producer`, `kafka_consumer`) and get its
-objects from here.
+Only this and `kafka_topics` import aiokafka; appending and consuming live beside (`kafka_producer`, `kafka_consumer`)
+and get its objects from here.
 """
 
 import asyncio
 import contextlib
-import logging
-import ssl
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
-from aiokafka.errors import for_code
 
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.log.config import KafkaConfig
@@ -30,21 +26,19 @@ from pipeline.log.interface import (
     TopicSpec,
     record_bytes,
 )
+from pipeline.log.kafka_connection import REQUEST_S, connection_arguments
 from pipeline.log.kafka_consumer import REBALANCE_S, KafkaConsumer
-from pipeline.log.kafka_faults import explain
+from pipeline.log.kafka_faults import explain, explained
 from pipeline.log.kafka_producer import Producing
 from pipeline.log.kafka_quiet import quieten
+from pipeline.log.kafka_topics import DEFAULT_MAX_MESSAGE_BYTES, Topic, count_partitions, ensure
 from pipeline.telemetry import LogMetrics
 from pipeline.wire.envelope import Headers
 
-logger = logging.getLogger(__name__)
-
-REQUEST_S: Final = 15.0
 DELIVERY_S: Final = 30.0
 CLOSE_S: Final = 10.0
 # What Kafka adds to a record and its batch: 61 bytes for the batch, some varints for the record and its headers.
 OVERHEAD_BYTES: Final = 1024
-DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 # A member buffers one response for each broker, and no more than this for each partition.
 FETCH_BYTES: Final = 8 * 2**20
 PARTITION_FETCH_BYTES: Final = 2 * 2**20
@@ -53,8 +47,6 @@ PARTITION_FETCH_BYTES: Final = 2 * 2**20
 FETCH_WAIT_MS: Final = 100
 # A member that died is noticed after this; the broker's own lower bound is 6 s.
 SESSION_S: Final = 10.0
-UNKNOWN_TOPIC: Final = 3
-TOPIC_EXISTS: Final = 36
 
 
 class KafkaLog:
@@ -70,23 +62,21 @@ class KafkaLog:
         self._reader: Any = None
         self._opening = asyncio.Lock()
         self._consumers: list[KafkaConsumer] = []
-        self._partitions: dict[str, int] = {}
-        self._max_message_bytes: dict[str, int] = {}
-        self._compacted: set[str] = set()
+        self._topics: dict[str, Topic] = {}
 
     @property
     def max_record_bytes(self) -> int:
         """The most bytes of payload, key and headers: the smallest `max.message.bytes` of the ensured topics."""
-        smallest = min(self._max_message_bytes.values(), default=DEFAULT_MAX_MESSAGE_BYTES)
+        smallest = min((topic.max_message_bytes for topic in self._topics.values()), default=DEFAULT_MAX_MESSAGE_BYTES)
         return max(1, smallest - OVERHEAD_BYTES)
 
     async def start(self) -> None:
         """Connect; raises TransientError where no broker answers, PermanentError where one refuses us."""
         quieten()
-        self._connection = _connection(self._config)
+        self._connection = connection_arguments(self._config)
         await self._probe()
         self._admin = AIOKafkaAdminClient(**self._connection)
-        with _explained("connect to Kafka"):
+        with explained("connect to Kafka"):
             try:
                 await self._admin.start()
             except BaseException:
@@ -122,10 +112,12 @@ class KafkaLog:
             linger_ms=0,
             # A batch is what the broker measures against max.message.bytes.
             max_batch_size=self.max_record_bytes,
-            max_request_size=max(self._max_message_bytes.values(), default=DEFAULT_MAX_MESSAGE_BYTES),
+            max_request_size=max(
+                (topic.max_message_bytes for topic in self._topics.values()), default=DEFAULT_MAX_MESSAGE_BYTES
+            ),
         )
         try:
-            with _explained("start a Kafka producer"):
+            with explained("start a Kafka producer"):
                 await producer.start()
         except BaseException:
             await producer.stop()
@@ -151,91 +143,22 @@ class KafkaLog:
     async def ensure_topic(self, spec: TopicSpec) -> int:
         """Create the topic if it is not there and creating is allowed; return how many partitions it has."""
         known_bytes = self.max_record_bytes
-        with _explained(f"topic {spec.name}"):
-            partitions = await self._count(spec.name)
-            if partitions is None:
-                if not self._config.create_topics:
-                    raise PermanentError(f"topic {spec.name} is not there, and log.kafka.create_topics is off")
-                await self._create(spec)
-                partitions = await self._await_leaders(spec.name)
-            await self._note_settings(spec)
-        self._partitions[spec.name] = partitions
-        if spec.compacted:
-            self._compacted.add(spec.name)
+        with explained(f"topic {spec.name}"):
+            found = await ensure(self._open_admin(), spec, may_create=self._config.create_topics)
+        self._topics[spec.name] = found
         if self.max_record_bytes < known_bytes and self._producing is not None:
             # Its batches would be too large for this topic.
             await self._producing.renew()
-        return partitions
-
-    async def _count(self, topic: str) -> int | None:
-        """Return how many partitions a topic has, all with a leader; None where there is no such topic."""
-        found = (await self._open_admin().describe_topics([topic]))[0]
-        if found["error_code"] == UNKNOWN_TOPIC:
-            return None
-        error = for_code(found["error_code"])
-        if found["error_code"]:
-            raise error(topic)
-        if any(partition["leader"] == -1 for partition in found["partitions"]):
-            raise TransientError(f"topic {topic} has a partition without a leader: are enough brokers up?", 1.0)
-        return len(found["partitions"])
-
-    async def _create(self, spec: TopicSpec) -> None:
-        settings = {
-            # A sender's clock must not expire acknowledged records.
-            "message.timestamp.type": "LogAppendTime",
-            "min.insync.replicas": str(spec.min_in_sync),
-            "cleanup.policy": "compact" if spec.compacted else "delete",
-        }
-        if spec.retention_bytes is not None:
-            settings["retention.bytes"] = str(spec.retention_bytes)
-        if spec.retention_s is not None:
-            settings["retention.ms"] = str(round(spec.retention_s * 1000))
-        topic = NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=settings)
-        answer = await self._open_admin().create_topics([topic])
-        for _, code, *message in answer.topic_errors:
-            # Another process may have been quicker.
-            if code not in (0, TOPIC_EXISTS):
-                raise for_code(code)(message[0] if message else spec.name)
-        logger.info("created a Kafka topic", extra={"topic": spec.name, "partitions": spec.partitions})
-
-    async def _await_leaders(self, topic: str) -> int:
-        """Wait until every broker's answer shows a new topic with all its leaders."""
-        async with asyncio.timeout(REQUEST_S):
-            while True:
-                with contextlib.suppress(TransientError):
-                    if (partitions := await self._count(topic)) is not None:
-                        return partitions
-                await asyncio.sleep(0.1)
-
-    async def _note_settings(self, spec: TopicSpec) -> None:
-        """Learn how large a batch the topic takes; refuse one that would lose what has to stay."""
-        answers = await self._open_admin().describe_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name)])
-        found: dict[str, str] = {}
-        for code, message, _, name, entries in answers[0].resources:
-            if code:
-                raise for_code(code)(message or name)
-            found |= {entry[0]: entry[1] for entry in entries}
-        compacted = "compact" in found.get("cleanup.policy", "")
-        if compacted != spec.compacted:
-            needed = "compact" if spec.compacted else "delete"
-            raise PermanentError(
-                f"topic {spec.name} must have cleanup.policy={needed}; it has {found['cleanup.policy']}"
-            )
-        if found.get("message.timestamp.type") != "LogAppendTime":
-            logger.warning(
-                "the topic keeps its senders' timestamps: a wrong clock can expire acknowledged records; "
-                "set message.timestamp.type=LogAppendTime",
-                extra={"topic": spec.name},
-            )
-        self._max_message_bytes[spec.name] = int(found.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
+        return found.partitions
 
     async def append(self, at: Partition, headers: Headers, payload: bytes, *, key: bytes | None = None) -> Appending:
         """Put a record at the end of a partition; see `pipeline.log.interface.Log`."""
         if self._producing is None:
             raise PermanentError("the log is not open")
-        if not 0 <= at.number < self._partitions.get(at.topic, 0):
+        topic = self._topics.get(at.topic)
+        if topic is None or not 0 <= at.number < topic.partitions:
             raise _unknown(at)
-        if key is None and at.topic in self._compacted:
+        if key is None and topic.compacted:
             raise PermanentError(f"topic {at.topic} is compacted: its records need a key")
         size = record_bytes(headers, payload, key)
         if size > self.max_record_bytes:
@@ -245,7 +168,7 @@ class KafkaLog:
     async def bounds(self, at: Partition) -> tuple[int, int]:
         """Return the first offset kept and the offset that the next record will get."""
         tp = TopicPartition(*at)
-        with _explained(f"look up the bounds of {at.topic}/{at.number}"):
+        with explained(f"look up the bounds of {at.topic}/{at.number}"):
             reader = await self._open_reader()
             first, end = await asyncio.gather(reader.beginning_offsets([tp]), reader.end_offsets([tp]))
         return first[tp], end[tp]
@@ -253,7 +176,7 @@ class KafkaLog:
     async def offset_at(self, at: Partition, time_ms: int) -> int:
         """Return the first offset appended at or after `time_ms`; the end where there is none."""
         tp = TopicPartition(*at)
-        with _explained(f"look up a time in {at.topic}/{at.number}"):
+        with explained(f"look up a time in {at.topic}/{at.number}"):
             reader = await self._open_reader()
             found = (await reader.offsets_for_times({tp: max(0, time_ms)}))[tp]
         return (await self.bounds(at))[1] if found is None else int(found.offset)
@@ -289,7 +212,7 @@ class KafkaLog:
         if offset >= end:
             return
         tp = TopicPartition(*at)
-        with _explained(f"read {at.topic}/{at.number}"):
+        with explained(f"read {at.topic}/{at.number}"):
             reader = await self._new_reader()
             try:
                 reader.assign([tp])
@@ -310,7 +233,7 @@ class KafkaLog:
         if not partitions:
             return {}
         asked = [TopicPartition(*at) for at in partitions]
-        with _explained(f"look up the committed offsets of group {group}"):
+        with explained(f"look up the committed offsets of group {group}"):
             found = await self._open_admin().list_consumer_group_offsets(group, partitions=asked)
         return {Partition(*tp): meta.offset for tp, meta in found.items() if meta.offset >= 0}
 
@@ -319,9 +242,9 @@ class KafkaLog:
     ) -> Consumer:
         """Join a group; `assigned` is called in the background once the partitions are shared out."""
         for topic in topics:
-            if topic not in self._partitions:
-                with _explained(f"topic {topic}"):
-                    if await self._count(topic) is None:
+            if topic not in self._topics:
+                with explained(f"topic {topic}"):
+                    if await count_partitions(self._open_admin(), topic) is None:
                         raise PermanentError(f"the log has no topic {topic}")
         client = AIOKafkaConsumer(
             **self._connection,
@@ -337,7 +260,7 @@ class KafkaLog:
         )
         consumer = KafkaConsumer(client, TopicPartition, group, rebalance, start)
         try:
-            with _explained(f"join group {group}"):
+            with explained(f"join group {group}"):
                 await client.start()
                 client.subscribe(list(topics), listener=_Listener(consumer))
         except BaseException:
@@ -392,45 +315,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
 
 def _unknown(at: Partition) -> PermanentError:
     return PermanentError(f"partition {at.number} of topic {at.topic} is not known: ensure_topic comes first")
-
-
-@contextlib.contextmanager
-def _explained(doing: str) -> Iterator[None]:
-    """Turn what the client raises into PipelineError."""
-    try:
-        yield
-    except PipelineError:
-        raise
-    except Exception as error:
-        raise explain(error, doing) from error
-
-
-def _connection(config: KafkaConfig) -> dict[str, Any]:
-    """Return the arguments that every client of aiokafka takes to connect; raises PermanentError."""
-    sasl, tls = config.sasl, config.tls
-    protocol = ("SASL_" if sasl else "") + ("SSL" if tls else "PLAINTEXT")
-    arguments: dict[str, Any] = {
-        "bootstrap_servers": config.brokers,
-        "client_id": "pronoia",
-        "request_timeout_ms": round(REQUEST_S * 1000),
-        "retry_backoff_ms": 100,
-        "security_protocol": protocol,
-    }
-    if sasl is not None:
-        arguments |= {
-            "sasl_mechanism": sasl.mechanism,
-            "sasl_plain_username": sasl.username,
-            "sasl_plain_password": sasl.secret(),
-        }
-    if tls is not None:
-        try:
-            context = ssl.create_default_context(cafile=tls.ca_file)
-            if tls.cert_file is not None:
-                context.load_cert_chain(tls.cert_file, tls.key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise PermanentError(f"log.kafka.tls: a file cannot be used: {error}") from error
-        if tls.insecure_skip_verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        arguments["ssl_context"] = context
-    return arguments

@@ -1,6 +1,8 @@
 """What an error of the Kafka client means to us, told by Kafka's own error codes: nothing is imported for it."""
 
+import contextlib
 import ssl
+from collections.abc import Iterator
 from typing import Final
 
 from pipeline.errors import PermanentError, PipelineError, TransientError
@@ -53,3 +55,14 @@ def _tls_fault(error: BaseException | None) -> str | None:
             return "TLS failed: is this the brokers' TLS port, and do they want a certificate (log.kafka.tls)?"
         error = error.__cause__ or error.__context__
     return None
+
+
+@contextlib.contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn what the client raises into PipelineError."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        raise explain(error, doing) from error

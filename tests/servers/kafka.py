@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.log.config import KafkaConfig
-from tests.servers.processes import MissingServerError, Process, free_port, provide, run_tool
+from tests.servers.processes import MissingServerError, Process, Server, free_port, provide, run_tool
 
 VERSION = "4.3.1"
 POM = Path(__file__).with_name("kafka.pom.xml")
@@ -36,7 +36,7 @@ def _fetch(folder: Path) -> None:
     run_tool("mvn", "-B", "-q", "-f", POM, *goal)
 
 
-class Kafka:
+class Kafka(Server):
     """One broker that is its own controller, with its data in `folder` and its ports free ones on loopback.
 
     `properties` are added to the broker's own. `users` (name to password) opens a listener that asks
@@ -63,7 +63,6 @@ class Kafka:
         self._users = dict(users or {})
         self._tls = tls
         self._extra = dict(properties or {})
-        self._process: Process | None = None
 
     @property
     def address(self) -> str:
@@ -94,7 +93,7 @@ class Kafka:
     async def __aenter__(self) -> Self:
         jars = await asyncio.to_thread(kafka_jars)
         await asyncio.to_thread(self._format, jars)
-        self._process = Process(
+        self.process = Process(
             ("java", *JAVA, "-cp", f"{jars}/*", "kafka.Kafka", self.folder / "server.properties"), self.folder
         )
         await self.restart()
@@ -102,21 +101,6 @@ class Kafka:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
-
-    async def restart(self) -> None:
-        """Start the broker on the same data and ports, and wait until it answers."""
-        assert self._process is not None
-        await self._process.start(self._ready)
-
-    async def kill(self) -> None:
-        """kill -9."""
-        assert self._process is not None
-        await self._process.kill()
-
-    async def stop(self) -> None:
-        """Let the broker shut down."""
-        if self._process is not None:
-            await self._process.stop()
 
     def _format(self, jars: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +171,8 @@ class Kafka:
             out[f"{at}.truststore.location"] = f"{self._tls}/ca.pem"
         return out
 
-    async def _ready(self) -> bool:
+    async def ready(self) -> bool:
+        """Return whether it answers."""
         # The port opens before the broker is unfenced: what it writes once it really serves is what counts.
-        assert self._process is not None
-        return self._process.said("Kafka Server started")
+        assert self.process is not None
+        return self.process.said("Kafka Server started")

@@ -118,6 +118,31 @@ class Process:
         return self.output.read_bytes()[-size:].decode(errors="replace") if self.output.exists() else ""
 
 
+class Server:
+    """A server that a test starts, kills, and starts again on the same data and ports."""
+
+    process: Process | None = None
+
+    async def restart(self) -> None:
+        """Start it on the same data and ports, and wait until it answers."""
+        assert self.process is not None
+        await self.process.start(self.ready)
+
+    async def ready(self) -> bool:
+        """Return whether it answers."""
+        raise NotImplementedError
+
+    async def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        await self.process.kill()
+
+    async def stop(self) -> None:
+        """Let it shut down."""
+        if self.process is not None:
+            await self.process.stop()
+
+
 def run_tool(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
     """Run a build tool to its end and return what it wrote; raises ServerFailedError."""
     done = subprocess.run(

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.servers.processes import MissingServerError, Process, cache_folder, free_port, provide, run_tool
+from tests.servers.processes import MissingServerError, Process, Server, cache_folder, free_port, provide, run_tool
 
 # Prometheus 3.15.0 is v0.315.0 as a Go module.
 VERSION = "3.15.0"
@@ -60,7 +60,7 @@ def _version_of(path: Path) -> tuple[int, int, int]:
     return int(found[1]), int(found[2]), int(found[3])
 
 
-class Prometheus:
+class Prometheus(Server):
     """One Prometheus that receives remote writes, with its data in `folder`, on a free loopback port.
 
     It scrapes nothing unless `config` (the top level of a prometheus.yml as plain values) says so.
@@ -83,7 +83,6 @@ class Prometheus:
         if out_of_order_time_window is not None:
             self._config["storage"] = {"tsdb": {"out_of_order_time_window": out_of_order_time_window}}
         self._arguments = arguments
-        self._process: Process | None = None
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -107,7 +106,7 @@ class Prometheus:
         self.folder.mkdir(parents=True, exist_ok=True)
         # JSON is YAML.
         (self.folder / "prometheus.yml").write_text(json.dumps(self._config), encoding="utf-8")
-        self._process = Process((program.path, *self._flags()), self.folder)
+        self.process = Process((program.path, *self._flags()), self.folder)
         self._session = aiohttp.ClientSession()
         try:
             await self.restart()
@@ -136,22 +135,8 @@ class Prometheus:
             flags.append("--web.enable-otlp-receiver")
         return [*flags, *self._arguments]
 
-    async def restart(self) -> None:
-        """Start it on the same data and port, and wait until it is ready."""
-        assert self._process is not None
-        await self._process.start(self._ready)
-
-    async def kill(self) -> None:
-        """kill -9."""
-        assert self._process is not None
-        await self._process.kill()
-
-    async def stop(self) -> None:
-        """Let it shut down."""
-        if self._process is not None:
-            await self._process.stop()
-
-    async def _ready(self) -> bool:
+    async def ready(self) -> bool:
+        """Return whether it answers."""
         assert self._session is not None
         try:
             async with self._session.get(f"{self.url}/-/ready") as response:
