@@ -29,6 +29,7 @@ DEF VALUE = 8
 DEF COMMENT = -1
 DEF DROPPED = -2
 DEF FIRST_TIMED = -16
+DEF PLAIN_TAIL = 20
 
 cdef double[23] TENS
 cdef int _i
@@ -37,6 +38,8 @@ for _i in range(1, 23):
     TENS[_i] = TENS[_i - 1] * 10.0
 
 cdef uint64_t QUIET_NAN = 0x7FF8000000000001
+cdef const char *PLAIN_END = b"\0\0\0\0\0\0\0\0\x14\0\0\0"
+"""What follows the value of most lines of a protobuf page: no timestamp, no exemplar."""
 
 
 cdef bint read_number(const char *at, const char *end, bint openmetrics, char *value) except -1:
@@ -333,6 +336,46 @@ cdef class PackedStems:
             at += size + 1
             line += 1
             starts[line] = <uint32_t>at
+        return line
+
+    def take_lines(
+        self,
+        list old,
+        list lines,
+        const uint32_t[::1] key_bytes,
+        const int32_t[::1] slots,
+        const int32_t[::1] places,
+        Py_ssize_t line,
+        Py_ssize_t most_lines,
+        bint unsure,
+    ):
+        """Compare lines of a protobuf page, from number `line` on, with those of the last page; take in new values.
+
+        `places` says where in this store a slot's value is. Returns the number of the line that was not compared:
+        `most_lines` are done, or the line must be read in full.
+        """
+        cdef Py_ssize_t count = len(lines), stop = min(count, line + most_lines), size, key
+        cdef const char *before
+        cdef const char *new
+        cdef int32_t slot
+        if len(old) != count or key_bytes.shape[0] != count or slots.shape[0] != count or line < 0:
+            raise ValueError("the lines of a page have different lengths")
+        while line < stop:
+            if unsure or old[line] is not lines[line]:
+                before, new = PyBytes_AS_STRING(<bytes?>old[line]), PyBytes_AS_STRING(<bytes?>lines[line])
+                size, key, slot = PyBytes_GET_SIZE(lines[line]), key_bytes[line], slots[line]
+                if unsure or size != PyBytes_GET_SIZE(old[line]) or memcmp(before, new, size) != 0:
+                    if (
+                        not 0 <= slot < places.shape[0]
+                        or places[slot] < 0
+                        or size != key + PLAIN_TAIL
+                        or PyBytes_GET_SIZE(old[line]) < key
+                        or memcmp(before, new, key) != 0
+                        or memcmp(new + key + VALUE, PLAIN_END, PLAIN_TAIL - VALUE) != 0
+                    ):
+                        return line
+                    self._put(places[slot], new + key)
+            line += 1
         return line
 
     cdef int _check(self, Py_ssize_t number) except -1:

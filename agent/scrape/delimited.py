@@ -8,26 +8,33 @@ from agent.scrape.body import Body
 from agent.scrape.dialect import DelimitedDialect
 from agent.scrape.loose import encode_histograms, encode_loose
 from agent.scrape.part import Part
-from agent.scrape.plain import SLICE_CHANGES, PlainTable
+from agent.scrape.plain import PlainTable
 from agent.scrape.restructure import COMMENT, DROPPED, FIRST_TIMED, Restructuring
 from agent.scrape.table import Reading, Steps, TableOptions
 from agent.scrape.timed import Loose
 from agent.scrape.values import VALUE_BYTES, Values
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import Delimited, Format
-from pipeline.wire.exposition.delimited import PLAIN_END
+from pipeline.wire.exposition.delimited import ReadFamily
+from pipeline.wire.exposition.delimited_family import PLAIN_END, Wanted, read_family
 from pipeline.wire.histogram import STALE_HISTOGRAM
 from pipeline.wire.remote_write import STALE_NAN, Labels
 
+_SLICE_LINES = 5_000
+_SLICE_IN_FULL = 100
+"""A native histogram takes as long as some hundred numbers."""
+
 
 class DelimitedTable(PlainTable):
-    """See `agent.scrape.table.Table`."""
+    """See `agent.scrape.table.Table`; in plain Python."""
 
-    def __init__(self, encode: Callable[[Labels], bytes | None], options: TableOptions) -> None:
+    def __init__(
+        self, encode: Callable[[Labels], bytes | None], options: TableOptions, read_family: ReadFamily = read_family
+    ) -> None:
         super().__init__(encode, options)
         self.format = Format.PROTOBUF
-        self._values = self.stems = Values()
-        self._delimited = Delimited(native=options.native_histograms, classic_too=options.classic_too)
+        self._values = self.stems = Values(self.stems)
+        self._delimited = Delimited(Wanted(options.native_histograms, options.classic_too), read_family)
 
     def _read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
         self._spare = body.buffer
@@ -52,36 +59,44 @@ class DelimitedTable(PlainTable):
         self, lines: list[bytes], dialect: DelimitedDialect, reading: Reading
     ) -> Generator[None, None, bool]:
         """Take lines that show the same series as before; return False where they turn out to show others."""
-        changed: Iterator[int] = iter(range(len(lines)))
-        if not self.unsure:
-            changed = compress(changed, map(ne, self._lines, lines))
-        for count, i in enumerate(changed, 1):
-            if count % SLICE_CHANGES == 0:
+        for count, i in enumerate(self._in_full(lines), 1):
+            if i is None or count % _SLICE_IN_FULL == 0:
                 yield
-            line, before, size, slot = lines[i], self._lines[i], self.key_bytes[i], self.slots[i]
-            if slot == COMMENT and line == before:
-                continue
-            if slot == COMMENT or line[:size] != before[:size]:
-                return False
-            # Most values are a number that came without a timestamp.
-            if slot >= 0 and line[size + VALUE_BYTES :] == PLAIN_END:
-                self._values.set_value(slot, line[size : size + VALUE_BYTES])
-            elif not self._take(slot, line, size, dialect, reading, i):
+            if i is not None and not self._take(i, lines[i], dialect, reading):
                 return False
         if problem := dialect.problem():
             raise self._refusal(problem, reading, len(lines))
         return True
 
-    def _take(
-        self, slot: int, line: bytes, size: int, dialect: DelimitedDialect, reading: Reading, number: int
-    ) -> bool:
-        """Take what follows a known series; return False where it is timed and was not, or the reverse."""
+    def _in_full(self, lines: list[bytes]) -> Iterator[int | None]:
+        """Take the lines that are as they were, but for a number; yield all others, and None between slices."""
+        for start in range(0, len(lines), _SLICE_LINES):
+            stop = min(start + _SLICE_LINES, len(lines))
+            changed: Iterator[int] = iter(range(start, stop))
+            if not self.unsure:
+                changed = compress(changed, map(ne, self._lines[start:stop], lines[start:stop]))
+            for i in changed:
+                line, size, slot = lines[i], self.key_bytes[i], self.slots[i]
+                end = size + VALUE_BYTES
+                if slot >= 0 and line[end:] == PLAIN_END and line[:size] == self._lines[i][:size]:
+                    self._values.set_value(slot, line[size:end])
+                else:
+                    yield i
+            yield None
+
+    def _take(self, i: int, line: bytes, dialect: DelimitedDialect, reading: Reading) -> bool:
+        """Take a line; return False where it shows another series than before, or is timed and was not."""
+        before, size, slot = self._lines[i], self.key_bytes[i], self.slots[i]
+        if slot == COMMENT:
+            return line == before
+        if line[:size] != before[:size]:
+            return False
         if slot == DROPPED:
             return True
         try:
             value, timestamp_ms, exemplars = dialect.lines.read_tail(line, size)
         except MalformedError as error:
-            raise self._refusal(str(error), reading, number) from error
+            raise self._refusal(str(error), reading, i) from error
         if not self.options.honor_timestamps:
             timestamp_ms = None
         if (timestamp_ms is not None) != (slot <= FIRST_TIMED):

@@ -9,11 +9,14 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from agent.scrape.body import Body
+from agent.scrape.delimited import DelimitedTable
 from agent.scrape.dialect import TextDialect
 from agent.scrape.plain import PlainTable, page_length, split
 from agent.scrape.restructure import COMMENT, Restructuring, cut_end
 from agent.scrape.table import MAX_AHEAD_MS, Reading, Steps, Table, TableOptions
+from agent.scrape.values import Values
 from pipeline.wire.exposition import Format, Lines
+from pipeline.wire.exposition.delimited import read_family_accelerated
 from pipeline.wire.remote_write import Labels
 
 if TYPE_CHECKING:
@@ -32,16 +35,25 @@ BLOCK_SERIES = 512
 
 
 def make_table(
-    encode: Callable[[Labels], bytes | None], options: TableOptions, accelerated: bool | None, max_samples: int
+    encode: Callable[[Labels], bytes | None],
+    options: TableOptions,
+    page_format: Format,
+    accelerated: bool | None,
+    max_samples: int,
 ) -> Table:
-    """Return a page cache: the compiled one where it was built, unless `accelerated` says which; raises ValueError."""
-    if accelerated is None:
-        accelerated = PackedStems is not None
-    if not accelerated:
-        return PlainTable(encode, options)
-    if PackedStems is None:
+    """Return a page cache for text or protobuf: the compiled one where it was built, unless `accelerated` says which.
+
+    Raises ValueError where there is none.
+    """
+    built = PackedStems is not None and read_family_accelerated is not None
+    if not (built if accelerated is None else accelerated):
+        return DelimitedTable(encode, options) if page_format is Format.PROTOBUF else PlainTable(encode, options)
+    if not built:
         raise ValueError("the accelerator was not built: build it with `python setup.py build_ext --inplace`")
-    return FastTable(encode, options, min(BLOCK_SERIES, max_samples))
+    block_series = min(BLOCK_SERIES, max_samples)
+    if page_format is Format.PROTOBUF:
+        return FastDelimitedTable(encode, options, block_series)
+    return FastTable(encode, options, block_series)
 
 
 class FastTable(PlainTable):
@@ -129,3 +141,27 @@ class FastTable(PlainTable):
         for number in compress(count(), map(COMMENT.__eq__, self.slots)):
             if line := self._page[self._starts[number] : self._starts[number + 1] - 1]:
                 yield bytes(line)
+
+
+class FastDelimitedTable(DelimitedTable):
+    """See `agent.scrape.table.Table`; for protobuf pages."""
+
+    def __init__(self, encode: Callable[[Labels], bytes | None], options: TableOptions, block_series: int) -> None:
+        assert read_family_accelerated is not None
+        super().__init__(encode, options, read_family_accelerated)
+        self._packed = PackedStems(block_series)
+        self._values = self.stems = Values(self._packed)
+        self.settle, self.encode_singles = settle, encode_singles
+
+    def _in_full(self, lines: list[bytes]) -> Iterator[int | None]:
+        line = 0
+        while line < len(lines):
+            stopped = self._packed.take_lines(
+                self._lines, lines, self.key_bytes, self.slots, self._values.places, line, SLICE_LINES, self.unsure
+            )
+            if stopped - line == SLICE_LINES or stopped == len(lines):
+                line = stopped
+                yield None
+            else:
+                line = stopped + 1
+                yield stopped

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.scrape.body import Body
-from agent.scrape.delimited import DelimitedTable
 from agent.scrape.exemplars import Exemplars
 from agent.scrape.fast import make_table
 from agent.scrape.labelling import Labelling, ScrapeError
@@ -110,9 +109,7 @@ class Page:
 
     def _table(self) -> Table:
         options = self.options
-        if self._format is Format.PROTOBUF:
-            return DelimitedTable(self.labelling.encode, options.table)
-        return make_table(self.labelling.encode, options.table, self.accelerated, options.max_samples)
+        return make_table(self.labelling.encode, options.table, self._format, self.accelerated, options.max_samples)
 
     def _read(self, body: Body, page_format: Format, reading: Reading) -> Generator[None, None, None]:
         """Read a body with the table for its format; what only the other one's last page had ends."""

@@ -1,15 +1,9 @@
-"""The ordinary samples of a protobuf page, ready to be joined: numbers, and native histograms among them.
+"""The ordinary samples of a protobuf page: numbers, and native histograms among them."""
 
-As in `agent.scrape.stems` a stem is all of a TimeSeries but for the time, which is the same for all and comes last:
-
-    0A <size> <labels> 12 10 09 <value, 8 bytes>               10 <timestamp, 6 bytes>
-    0A <size> <labels> 22 <size> <prometheus.Histogram>        78 <timestamp, 6 bytes>
-"""
-
+from array import array
 from collections.abc import Iterator
-from itertools import compress
 
-from agent.scrape.stems import SUFFIX_BYTES, stem_of, suffix_of
+from agent.scrape.stems import SUFFIX_BYTES, StemStore, suffix_of
 from pipeline.wire import snappy
 from pipeline.wire.histogram import TIMESTAMP
 from pipeline.wire.protobuf import encode_varint
@@ -17,79 +11,130 @@ from pipeline.wire.remote_write import HISTOGRAM
 
 VALUE_BYTES = 8
 """Of a number; whatever is longer is a native histogram."""
-_HISTOGRAM = bytes([HISTOGRAM])
 
 
 class Values:
-    """See `agent.scrape.stems.StemStore`; a value may change from a number to a histogram, and back."""
+    """See `agent.scrape.stems.StemStore`. A series' value may change from a number to a histogram, and back.
 
-    def __init__(self) -> None:
-        self._heads: list[bytes] = []
-        self._stems: list[bytes] = []
-        self._numbers = bytearray()
-        """For each series 1 if its value is a number, 0 if it is a histogram."""
+    Numbers and histograms are kept apart, each numbered for itself: `places` holds for each series where its number is,
+    or for a histogram -1 less that. `numbers` is the store to keep numbers in.
+    """
+
+    def __init__(self, numbers: StemStore) -> None:
+        self.numbers = numbers
+        self.histograms = Histograms()
+        self.places = array("i")
+        self._of_number = array("i")
+        self._of_histogram = array("i")
 
     def __len__(self) -> int:
-        return len(self._stems)
+        return len(self.places)
 
     def append(self, head: bytes, value: bytes) -> None:
         """Add a series."""
-        self._heads.append(head)
-        self._stems.append(_stem(head, value))
-        self._numbers.append(len(value) == VALUE_BYTES)
+        self.places.append(self._put(len(self.places), head, value))
 
     def drop(self, number: int) -> None:
         """Take a series out; the last one takes its number."""
-        self._heads[number], self._stems[number] = self._heads[-1], self._stems[-1]
-        self._numbers[number] = self._numbers[-1]
-        self._heads.pop()
-        self._stems.pop()
-        self._numbers.pop()
+        self._take_out(self.places[number])
+        last = self.places.pop()
+        if number < len(self.places):
+            self.places[number] = last
+            owners, index = (self._of_number, last) if last >= 0 else (self._of_histogram, -1 - last)
+            owners[index] = number
 
     def set_value(self, number: int, value: bytes) -> None:
         """Give a series its new value."""
-        if len(value) == VALUE_BYTES and self._numbers[number]:
-            self._stems[number] = self._stems[number][:-VALUE_BYTES] + value
-            return
-        self._stems[number] = _stem(self._heads[number], value)
-        self._numbers[number] = len(value) == VALUE_BYTES
+        place = self.places[number]
+        if (len(value) == VALUE_BYTES) != (place >= 0):
+            head = self.head(number)
+            self._take_out(place)
+            self.places[number] = self._put(number, head, value)
+        elif place >= 0:
+            self.numbers.set_value(place, value)
+        else:
+            self.histograms.set_value(-1 - place, value)
 
     def head(self, number: int) -> bytes:
         """Return a series' encoded labels."""
-        return self._heads[number]
+        place = self.places[number]
+        return self.numbers.head(place) if place >= 0 else self.histograms.heads[-1 - place]
 
     def is_number(self, number: int) -> bool:
         """Tell whether a series' value is a number."""
-        return bool(self._numbers[number])
+        return self.places[number] >= 0
 
     def requests(self, at_ms: int, max_samples: int, max_bytes: int) -> Iterator[tuple[bytes, int, int]]:
         """Encode all samples at one time: (snappy block, samples, bytes before compression)."""
-        if not self._stems:
-            return
-        suffix = suffix_of(at_ms)
+        yield from self.numbers.requests(at_ms, max_samples, max_bytes)
+        yield from self.histograms.requests(at_ms, max_samples, max_bytes)
+
+    def _put(self, number: int, head: bytes, value: bytes) -> int:
+        """Keep a value; return its place."""
+        if len(value) == VALUE_BYTES:
+            self.numbers.append(head, value)
+            self._of_number.append(number)
+            return len(self._of_number) - 1
+        self.histograms.append(head, value)
+        self._of_histogram.append(number)
+        return -len(self._of_histogram)
+
+    def _take_out(self, place: int) -> None:
+        """Take a value out of its store, where the last one takes its place."""
+        if place >= 0:
+            self.numbers.drop(place)
+            owners, index = self._of_number, place
+        else:
+            self.histograms.drop(-1 - place)
+            owners, index = self._of_histogram, -1 - place
+        moved = owners.pop()
+        if index < len(owners):
+            owners[index] = moved
+            self.places[moved] = place
+
+
+class Histograms:
+    """Native histograms; as in `agent.scrape.stems` only the time is the same for all, and comes last:
+
+    0A <size> <labels> 22 <size> <prometheus.Histogram>   78 <timestamp, 6 bytes>
+    """
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self._stems: list[bytes] = []
+
+    def append(self, head: bytes, value: bytes) -> None:
+        """Add a series."""
+        self.heads.append(head)
+        self._stems.append(_stem(head, value))
+
+    def drop(self, number: int) -> None:
+        """Take a series out; the last one takes its number."""
+        self.heads[number], self._stems[number] = self.heads[-1], self._stems[-1]
+        self.heads.pop()
+        self._stems.pop()
+
+    def set_value(self, number: int, value: bytes) -> None:
+        """Give a series its new value."""
+        self._stems[number] = _stem(self.heads[number], value)
+
+    def requests(self, at_ms: int, max_samples: int, max_bytes: int) -> Iterator[tuple[bytes, int, int]]:
+        """Encode all samples, see `Values`."""
         start = 0
-        for end in self._ends(max_samples, max_bytes):
-            stems, numbers = self._stems[start:end], self._numbers[start:end]
-            raw = suffix.join([*compress(stems, numbers), b""])
-            if 0 in numbers:
-                histograms = compress(stems, map((0).__eq__, numbers))
-                raw += (TIMESTAMP + suffix[1:]).join([*histograms, b""])
+        while start < len(self._stems):
+            suffix = TIMESTAMP + suffix_of(at_ms)[1:]
+            end, held_bytes = start + 1, len(self._stems[start]) + SUFFIX_BYTES
+            while end < min(len(self._stems), start + max_samples):
+                held_bytes += len(self._stems[end]) + SUFFIX_BYTES
+                if held_bytes > max_bytes:
+                    break
+                end += 1
+            raw = suffix.join([*self._stems[start:end], b""])
             yield snappy.compress(raw), end - start, len(raw)
             start = end
 
-    def _ends(self, max_samples: int, max_bytes: int) -> Iterator[int]:
-        """Yield where each request ends."""
-        held_bytes = start = 0
-        for number, size in enumerate(map(len, self._stems)):
-            if number > start and (number - start == max_samples or held_bytes + size > max_bytes):
-                yield number
-                held_bytes, start = 0, number
-            held_bytes += size + SUFFIX_BYTES
-        yield len(self._stems)
-
 
 def _stem(head: bytes, value: bytes) -> bytes:
-    if len(value) == VALUE_BYTES:
-        return stem_of(head, value)
-    histogram = _HISTOGRAM + encode_varint(len(value) + SUFFIX_BYTES) + value
-    return b"\x0a" + encode_varint(len(head) + len(histogram) + SUFFIX_BYTES) + head + histogram
+    size = encode_varint(len(value) + SUFFIX_BYTES)
+    whole = len(head) + 1 + len(size) + len(value) + SUFFIX_BYTES
+    return b"".join((b"\x0a", encode_varint(whole), head, bytes([HISTOGRAM]), size, value))

@@ -7,8 +7,18 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.exposition import delimited
-from pipeline.wire.exposition.delimited import BUCKET, COUNT, HEAD, NATIVE_GAUGE, QUANTILE, SIZE, SUM, TAIL_BYTES, TIME
+from pipeline.wire.exposition import delimited_family as delimited
+from pipeline.wire.exposition.delimited_family import (
+    BUCKET,
+    COUNT,
+    HEAD,
+    NATIVE_GAUGE,
+    QUANTILE,
+    SIZE,
+    SUM,
+    TAIL_BYTES,
+    TIME,
+)
 from pipeline.wire.exposition.entries import Head, MetricType, PageExemplar, Sample
 from pipeline.wire.exposition.numbers import format_openmetrics
 from pipeline.wire.histogram import BucketLimitError, Shape

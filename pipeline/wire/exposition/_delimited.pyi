@@ -1,0 +1,3 @@
+from pipeline.wire.exposition.delimited_family import Wanted
+
+def read_family(raw: bytes, wanted: Wanted, lines: list[bytes]) -> None: ...
