@@ -6,86 +6,21 @@ Names and meanings are those of the operator's Prometheus resource (API referenc
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from agent.config.kubernetes import KubernetesSdConfig
+from agent.config.label_selector import LabelSelector
 from agent.config.scrape import Count, Protocol, SizeLimit
 from pipeline.config import FilePath
 from pipeline.http_config import HttpClientConfig, NullableSection
 from pipeline.relabel import RelabelConfig, is_label_name
-
-Selecting = Literal["In", "NotIn", "Exists", "DoesNotExist"]
-
-
-class Requirement(NullableSection):
-    """One of `match_expressions`: what a label must be."""
-
-    key: str
-    """The label's name."""
-    operator: Selecting
-    """How its value is compared."""
-    values: tuple[str, ...] = ()
-    """What it is compared with; for In and NotIn."""
-
-    @model_validator(mode="after")
-    def _values_fit(self) -> "Requirement":
-        if self.operator in ("In", "NotIn") and not self.values:
-            raise ValueError(f"operator {self.operator} needs values")
-        if self.operator in ("Exists", "DoesNotExist") and self.values:
-            raise ValueError(f"operator {self.operator} takes no values")
-        return self
-
-    @property
-    def text(self) -> str:
-        """The requirement as the Kubernetes API reads it."""
-        if self.operator in ("In", "NotIn"):
-            return f"{self.key} {self.operator.lower()} ({','.join(sorted(self.values))})"
-        return self.key if self.operator == "Exists" else f"!{self.key}"
-
-
-class LabelSelector(NullableSection):
-    """Kubernetes' LabelSelector: every part must hold; without any part it selects everything.
-
-    Kubernetes' own spelling (`matchLabels`) is read too. Source: apimachinery, meta/v1 LabelSelector.
-    """
-
-    match_labels: dict[str, str] = Field(
-        default_factory=dict, validation_alias=AliasChoices("match_labels", "matchLabels")
-    )
-    """Labels with exactly these values."""
-    match_expressions: tuple[Requirement, ...] = Field(
-        default=(), validation_alias=AliasChoices("match_expressions", "matchExpressions")
-    )
-    """Further requirements."""
-
-    @property
-    def text(self) -> str:
-        """The selector as the Kubernetes API reads it: `labelSelector`, empty where it selects everything."""
-        parts = [(key, f"{key}={value}") for key, value in self.match_labels.items()]
-        parts += [(requirement.key, requirement.text) for requirement in self.match_expressions]
-        return ",".join(text for _, text in sorted(parts, key=lambda part: part[0]))
-
-    def matches(self, labels: dict[str, str]) -> bool:
-        """Tell whether something that carries `labels` is selected."""
-        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
-            _holds(requirement, labels) for requirement in self.match_expressions
-        )
-
-
-def _holds(requirement: Requirement, labels: dict[str, str]) -> bool:
-    value = labels.get(requirement.key)
-    if requirement.operator == "In":
-        return value in requirement.values
-    if requirement.operator == "NotIn":
-        return value not in requirement.values
-    return (value is not None) == (requirement.operator == "Exists")
 
 
 class FileAccess(NullableSection):
     """`arbitrary_fs_access_through_sms`: whether resources may name files of the agent's own file system."""
 
     deny: bool = False
-    """Refuse resources that name files."""
+    """Refuse resources that name files: whoever may create one could else have any file sent to a target."""
 
 
 class AttachMetadata(NullableSection):
@@ -128,9 +63,9 @@ class ScrapeClass(NullableSection):
     authorization: ClassAuthorization | None = None
     """For resources without an authorization of their own."""
     relabelings: tuple[RelabelConfig, ...] = ()
-    """Rules that stand before those of the resource."""
+    """Rules that stand before those of the resource, behind those that its fields stand for."""
     metric_relabelings: tuple[RelabelConfig, ...] = ()
-    """Rules that stand behind those of the resource."""
+    """Rules that stand before those of the resource."""
     attach_metadata: AttachMetadata | None = None
     """For resources that say nothing of it."""
 
@@ -156,13 +91,21 @@ class OperatorConfig(HttpClientConfig):
     """
 
     service_monitor_selector: LabelSelector | None = None
+    """Which ServiceMonitors, by their labels; `{}` is all of them, left out none."""
     service_monitor_namespace_selector: LabelSelector | None = None
+    """Those of which namespaces, by the namespaces' labels; `{}` is all of them, left out the agent's own."""
     pod_monitor_selector: LabelSelector | None = None
+    """Which PodMonitors."""
     pod_monitor_namespace_selector: LabelSelector | None = None
+    """Those of which namespaces."""
     probe_selector: LabelSelector | None = None
+    """Which Probes."""
     probe_namespace_selector: LabelSelector | None = None
+    """Those of which namespaces."""
     scrape_config_selector: LabelSelector | None = None
+    """Which ScrapeConfigs."""
     scrape_config_namespace_selector: LabelSelector | None = None
+    """Those of which namespaces."""
     api_server: str = ""
     """As in `kubernetes_sd_configs`."""
     kubeconfig_file: FilePath | None = None
@@ -177,27 +120,27 @@ class OperatorConfig(HttpClientConfig):
     ignore_namespace_selectors: bool = False
     """Let resources look into their own namespace only."""
     override_honor_labels: bool = False
-    """Labels of the target win, whatever resources say."""
+    """A target's labels win over those of its page, whatever resources say."""
     override_honor_timestamps: bool = False
-    """Timestamps of pages are left alone, whatever resources say."""
+    """The time of the scrape counts, not a page's own timestamps, whatever resources say."""
     arbitrary_fs_access_through_sms: FileAccess = FileAccess()
     """Whether resources may name files of the agent's own."""
     enforced_namespace_label: Annotated[str, AfterValidator(_label)] = ""
     """The name of a label that every series of a resource gets: the resource's namespace."""
     enforced_sample_limit: Count = 0
-    """The highest that resources may set."""
+    """The highest that a resource may set, and what holds where it sets none."""
     enforced_target_limit: Count = 0
-    """The highest that resources may set."""
+    """The highest that a resource may set, and what holds where it sets none."""
     enforced_label_limit: Count = 0
-    """The highest that resources may set."""
+    """The highest that a resource may set, and what holds where it sets none."""
     enforced_label_name_length_limit: Count = 0
-    """The highest that resources may set."""
+    """The highest that a resource may set, and what holds where it sets none."""
     enforced_label_value_length_limit: Count = 0
-    """The highest that resources may set."""
+    """The highest that a resource may set, and what holds where it sets none."""
     enforced_keep_dropped_targets: Count = 0
-    """The highest that resources may set."""
+    """The highest that a resource may set, and what holds where it sets none."""
     enforced_body_size_limit: SizeLimit = 0
-    """The largest that resources may set."""
+    """The largest that a resource may set, and what holds where it sets none."""
     scrape_classes: tuple[ScrapeClass, ...] = ()
     """What resources may name to be given."""
 

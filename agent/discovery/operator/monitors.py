@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from agent.config.operator import DiscoveryRole, LabelSelector
+from agent.config.label_selector import LabelSelector
+from agent.config.operator import DiscoveryRole
 from agent.discovery.operator.http import Http, Proxy, Scheme, TlsWithFiles
 from agent.discovery.operator.part import Own
 from agent.discovery.operator.parts import (

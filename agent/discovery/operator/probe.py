@@ -5,8 +5,8 @@ from ipaddress import ip_address
 
 from pydantic import Field, field_validator, model_validator
 
+from agent.config.label_selector import LabelSelector
 from agent.config.lists import LabelMap
-from agent.config.operator import LabelSelector
 from agent.discovery.operator.http import Http, Proxy, Scheme
 from agent.discovery.operator.part import Own, Part
 from agent.discovery.operator.parts import Duration, Limits, NamespaceSelector, Rules

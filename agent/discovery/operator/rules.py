@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from agent.config.operator import LabelSelector, OperatorConfig
+from agent.config.label_selector import LabelSelector
+from agent.config.operator import OperatorConfig
 from agent.discovery.operator.monitors import AnyEndpoint, Endpoint, PodEndpoint, PodMonitor, ServiceMonitor
 from agent.discovery.operator.parts import Rule
 from agent.discovery.operator.probe import IngressTargets

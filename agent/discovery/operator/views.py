@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from agent.config.operator import LabelSelector, OperatorConfig
+from agent.config.label_selector import LabelSelector
+from agent.config.operator import OperatorConfig
 from agent.discovery.kubernetes.api import ApiServer
 from agent.discovery.kubernetes.follow import Selection
 from agent.discovery.kubernetes.resources import NAMESPACES
