@@ -78,7 +78,10 @@ _PLAIN: Final = HttpClientConfig()
 
 
 class KubernetesSdConfig(HttpClientConfig):
-    """One of `kubernetes_sd_configs`; without `api_server` and `kubeconfig_file`: of the cluster that it runs in."""
+    """One of `kubernetes_sd_configs`: nodes, pods, services, endpoints or ingresses of a Kubernetes cluster.
+
+    Without `api_server` and `kubeconfig_file` it is the cluster that the agent runs in.
+    """
 
     role: Annotated[Role | None, BeforeValidator(_known_role)] = None
     """Which objects are targets."""

@@ -86,6 +86,7 @@ class Limits(NullableSection):
     convert_classic_histograms_to_nhcb: Annotated[bool, off("is not supported: classic histograms stay classic")] = (
         False
     )
+    """Send classic histograms as native ones with the same buckets."""
 
 
 class GlobalConfig(Limits):
