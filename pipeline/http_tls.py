@@ -6,6 +6,8 @@ Source: Prometheus documentation, `<tls_config>`.
 import os
 import ssl
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.errors import PermanentError, TransientError
@@ -91,14 +93,23 @@ def make_tls_context(config: TlsConfig) -> ssl.SSLContext:
 
 
 def _load_client_certificate(context: ssl.SSLContext, config: TlsConfig) -> None:
-    # OpenSSL's loader, as Python has it, reads files only: inline PEM passes through one that only we can read.
-    with tempfile.TemporaryDirectory() as folder:
-        cert_file, key_file = config.cert_file, config.key_file
-        if cert_file is None:
-            cert_file = Path(folder, "cert.pem")
-            cert_file.write_text(config.cert)
-        if key_file is None:
-            key_file = Path(folder, "key.pem")
-            key_file.touch(mode=0o600)
-            key_file.write_text(config.key.get_secret_value())
+    # OpenSSL's loader, as Python has it, reads files only.
+    with ExitStack() as stack:
+        cert_file = config.cert_file or stack.enter_context(_as_file(config.cert))
+        key_file = config.key_file or stack.enter_context(_as_file(config.key.get_secret_value()))
         context.load_cert_chain(os.fspath(cert_file), os.fspath(key_file))
+
+
+@contextmanager
+def _as_file(text: str) -> Iterator[Path]:
+    """Give text a path: of memory where the system can do that (Linux), so that a Secret's key is never on a disk."""
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
+        with os.fdopen(os.memfd_create("pem"), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            yield Path(f"/proc/self/fd/{file.fileno()}")
+    else:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:  # Only we can read it.
+            file.write(text)
+            file.flush()
+            yield Path(file.name)

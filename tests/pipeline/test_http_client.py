@@ -1,4 +1,6 @@
+import os
 import ssl
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -131,6 +133,14 @@ async def test_a_client_certificate_is_shown(inline: bool) -> None:
     tls = {"ca_file": str(CA), "cert_file": str(CLIENT), "key_file": str(CLIENT_KEY)}
     if inline:
         tls = {"ca": CA.read_text(), "cert": CLIENT.read_text(), "key": CLIENT_KEY.read_text()}
+    async with serving(tls=server_tls(ask_client=True)) as url:
+        assert (await ask(url, access(tls_config=tls)))["client"] == ["client.test"]
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the system has no memory that has a path")
+async def test_a_client_key_that_is_inline_is_on_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")  # No temporary file can be made.
+    tls = {"ca": CA.read_text(), "cert": CLIENT.read_text(), "key": CLIENT_KEY.read_text()}
     async with serving(tls=server_tls(ask_client=True)) as url:
         assert (await ask(url, access(tls_config=tls)))["client"] == ["client.test"]
 
@@ -293,7 +303,7 @@ async def test_a_token_server_may_want_the_secret_in_the_form_and_tells_the_toke
         if form.get("client_id") != "i" or form.get("client_secret") not in ("one", "two"):
             return web.json_response({"error": "invalid_client"}, status=401)
         return web.json_response(
-            {"access_token": f"t{form['client_secret']}", "token_type": "bearer", "expires_in": 600}
+            {"access_token": f"t{form['client_secret']!s}", "token_type": "bearer", "expires_in": 600}
         )
 
     async with serving(handler, tls=server_tls()) as url, proxying() as proxy:
