@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from contextlib import aclosing
 from typing import Final
 
 from agent.config.scrape import ScrapeConfig

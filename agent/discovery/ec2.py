@@ -31,8 +31,8 @@ def ec2_groups(config: Ec2SdConfig, at: Place, tools: Tools) -> Groups:
 class _Finding:
     """Asks for instances, and once for the identities of the availability zones."""
 
-    def __init__(self, config: Ec2SdConfig, aws: Aws, page_instances: int = PAGE_INSTANCES) -> None:
-        self._config, self._aws, self._page_instances = config, aws, page_instances
+    def __init__(self, config: Ec2SdConfig, aws: Aws) -> None:
+        self._config, self._aws = config, aws
         self._zone_ids: Mapping[str, str] | None = None
 
     async def find(self) -> list[TargetGroup]:
@@ -43,7 +43,7 @@ class _Finding:
             except PipelineError as error:  # An own permission: without it a label is missing, as in Prometheus.
                 logger.warning("no identities of availability zones", extra={"reason": str(error)})
         targets = list[Mapping[str, str]]()
-        params = {**_filters(self._config), "MaxResults": str(self._page_instances)}
+        params = {**_filters(self._config), "MaxResults": str(PAGE_INSTANCES)}
         while True:
             page = await self._aws.ask("DescribeInstances", params)
             targets += targets_of(page, self._aws.region, self._config.port, self._zone_ids or {})

@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 Groups = AsyncGenerator[list[TargetGroup], None]
 """One kind of discovery at work: all its groups, first after one try whatever came of it, then each time they change.
 
-A failure is not raised: it is told through `Tools.failed`, and what was found last stays. Ends by cancellation only.
+A failure is not raised: it is told through `Tools.failed`, and what was found last stays. Ends by cancellation
+or `aclose` only.
 """
 
 

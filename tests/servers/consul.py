@@ -56,7 +56,15 @@ class Consul:
         if self._acl_token:
             given.append(f'acl {{ enabled = true default_policy = "deny" {acl} }}')
         flags = [f"-hcl={part}" for part in (*off, *given)]
-        command = (program, "agent", "-dev", "-node=here", "-bind=127.0.0.1", "-log-level=warn", *flags)
+        command: list[str | Path] = [
+            program,
+            "agent",
+            "-dev",
+            "-node=here",
+            "-bind=127.0.0.1",
+            "-log-level=warn",
+            *flags,
+        ]
         self._process = Process(command, self._folder)
         self._session = aiohttp.ClientSession(headers={"X-Consul-Token": self._acl_token})
         try:

@@ -39,7 +39,7 @@ class Docker:
             raise MissingServerError("a Docker daemon needs root")
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "daemon.json").write_text("{}")
-        flags = [
+        flags: list[str | Path] = [
             *("--config-file", self._folder / "daemon.json", "--pidfile", self._folder / "pid"),
             *("--data-root", self._folder / "data", "--exec-root", self._folder / "exec"),
             *("-H", f"unix://{self.socket}", "-H", f"tcp://127.0.0.1:{self.port}", "--tls=false"),

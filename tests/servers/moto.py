@@ -38,6 +38,11 @@ class Moto:
 
         return boto3.client(service, region_name=REGION, endpoint_url=self.url, **KEYS)
 
+    async def check_keys(self) -> None:
+        """From now on let nobody in: the account has no users."""
+        async with aiohttp.ClientSession() as session, session.post(f"{self.url}/moto-api/reset-auth", data=b"0") as ok:
+            assert ok.status == 200
+
     async def _ready(self) -> bool:
         try:
             async with aiohttp.ClientSession() as session, session.get(f"{self.url}/moto-api/") as response:

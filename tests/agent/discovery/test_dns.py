@@ -133,7 +133,7 @@ async def test_a_server_that_does_not_answer_is_followed_by_the_next(
 ) -> None:
     monkeypatch.setattr(dns_discovery, "TRY_S", 0.05)
     resolving = Resolving(("127.0.0.1", "127.0.0.1"), port=silence)
-    with pytest.raises(TransientError, match="timed out.*; 127.0.0.1: .*timed out"):
+    with pytest.raises(TransientError, match=r"timed out.*; 127\.0\.0\.1: .*timed out"):
         await look_up("web.", "A", resolving)
 
 
