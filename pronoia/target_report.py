@@ -11,6 +11,7 @@ from agent.target import Dropped, Target
 from agent.targets import JobTargets
 from agent.targets_api import describe, describe_dropped
 from agent.targets_page import Row, has, rows
+from pipeline.wire.remote_write import Labels
 from pronoia.explained import explained, show
 
 STATES: Final = ("active", "dropped", "unusable", "duplicate")
@@ -50,7 +51,8 @@ class Report:
     def as_text(self) -> str:
         """Return the summary, or the explanations."""
         if not self.explained:
-            return "\n".join(line for name in sorted(self.found) for line in self._job(name))
+            mixed = self._mixed()
+            return "\n".join(line for name in sorted(self.found) for line in self._job(name, mixed))
         lines, count = list[str](), sum(1 for _ in self._rows())
         for number, one in enumerate(self._explanations()):
             if number == _DETAILS:
@@ -74,7 +76,12 @@ class Report:
             # One that was found twice with the same labels cannot be told from the one that is scraped.
             yield replace(one, state="duplicate") if row.state == "duplicate" else one
 
-    def _job(self, name: str) -> Iterator[str]:
+    def _mixed(self) -> frozenset[Labels]:
+        """Return the labels that more than one target has, in one job or in several."""
+        counts = Counter(target.labels for job in self.found.values() for target in job.active)
+        return frozenset(labels for labels, count in counts.items() if count > 1)
+
+    def _job(self, name: str, mixed: frozenset[Labels]) -> Iterator[str]:
         job = self.found[name]
         unusable = sum(dropped.rule is None for dropped in job.dropped)
         counts = {"scraped": len(job.active), "dropped": job.dropped_count - unusable}
@@ -86,6 +93,10 @@ class Report:
             yield f"  {target.url}  {show(target.labels)}"
         if len(targets) > _SHORT:
             yield f"  … and {len(targets) - _FEW:,} more: --target TEXT looks for some, --json has all"
+        same = [target for target in targets if target.labels in mixed]
+        if same:
+            yield f"  {len(same):,} with the labels of another target, so that their samples get mixed up:"
+            yield f"    for example {same[0].url}  {show(same[0].labels)}"
         yield from self._left_out(name)
 
     def _left_out(self, name: str) -> Iterator[str]:

@@ -114,6 +114,16 @@ def test_what_was_found_twice_is_a_state_to_ask_for(tmp_path: Path) -> None:
     assert shown["duplicateTargets"][0]["sameLabelsCount"] == 1
 
 
+def test_targets_of_which_samples_get_mixed_up_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "prometheus.yml"
+    rule = "{target_label: instance, replacement: same}, {target_label: job, replacement: x}"
+    jobs = (f"- {{job_name: {name}, static_configs: [{{targets: [a]}}], relabel_configs: [{rule}]}}\n" for name in "ab")
+    path.write_text("scrape_configs:\n" + "".join(jobs))
+    out = CliRunner().invoke(main, ["targets", "--config", str(path)]).stdout
+    assert out.count("  1 with the labels of another target, so that their samples get mixed up:\n") == 2
+    assert '    for example http://a/metrics  {instance="same", job="x"}' in out
+
+
 def test_more_than_can_be_read_are_counted(tmp_path: Path) -> None:
     text, shown = many(tmp_path, "--target", "host-")
     assert text.splitlines()[-1].startswith("981 more match")
