@@ -17,7 +17,9 @@ from pipeline.http_config import BasicAuth
 
 WAIT_S: Final = 120
 """How long Consul may hold a question back; it adds up to a sixteenth of it."""
-ANSWER_S: Final = WAIT_S + 15.0
+HELD_ANSWER_S: Final = WAIT_S + 15.0
+ANSWER_S: Final = 30.0
+"""How long it has for what it does not hold back: a question without an index."""
 
 
 class _Own(Shape):
@@ -96,16 +98,17 @@ class ConsulApi:
         params += [("filter", matching)] if matching else []
         params += [("stale", "")] if self._config.allow_stale else []
         params += [("index", str(index))] if index else []
-        answer = await self._ask(path, [*params, ("wait", f"{WAIT_S}s")])
+        timeout_s = HELD_ANSWER_S if index else ANSWER_S
+        answer = await self._ask(path, [*params, ("wait", f"{WAIT_S}s")], timeout_s)
         return _index_of(answer), answer.read(shape)
 
-    async def _ask(self, path: str, params: list[tuple[str, str]]) -> Answer:
+    async def _ask(self, path: str, params: list[tuple[str, str]], timeout_s: float = ANSWER_S) -> Answer:
         config = self._config
         scope = (("dc", config.datacenter), ("ns", config.namespace), ("partition", config.partition))
         params = [*((name, value) for name, value in scope if value), *params]
         url = self._base + path
         headers = self._headers
-        return await ask(self._session, self._access, url, timeout_s=ANSWER_S, params=params, headers=headers)
+        return await ask(self._session, self._access, url, timeout_s=timeout_s, params=params, headers=headers)
 
 
 def _index_of(answer: Answer) -> int:

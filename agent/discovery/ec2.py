@@ -34,6 +34,7 @@ class _Finding:
     def __init__(self, config: Ec2SdConfig, aws: Aws) -> None:
         self._config, self._aws = config, aws
         self._zone_ids: Mapping[str, str] | None = None
+        self._warned = False
 
     async def find(self) -> list[TargetGroup]:
         """Return the one group of all instances; raises PipelineError."""
@@ -41,7 +42,9 @@ class _Finding:
             try:
                 self._zone_ids = zone_ids_of(await self._aws.ask("DescribeAvailabilityZones", {}))
             except PipelineError as error:  # An own permission: without it a label is missing, as in Prometheus.
-                logger.warning("no identities of availability zones", extra={"reason": str(error)})
+                if not self._warned:
+                    logger.warning("no identities of availability zones", extra={"reason": str(error)})
+                self._warned = True
         targets = list[Mapping[str, str]]()
         params = {**_filters(self._config), "MaxResults": str(PAGE_INSTANCES)}
         while True:
