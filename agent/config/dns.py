@@ -18,13 +18,13 @@ class DnsSdConfig(NullableSection):
     """One of `dns_sd_configs`: the records of some names, asked for again and again."""
 
     names: Annotated[tuple[str, ...], Field(min_length=1, default=(), validate_default=True)]
-    """The names to ask for."""
+    """Names whose records are the targets; search domains complete those that are not rooted."""
     type: Annotated[RecordType, BeforeValidator(_upper)] = "SRV"
     """The records to ask for."""
     port: Port = 0
     """The targets' port; SRV records have their own."""
     refresh_interval: Interval = 30.0
-    """How often they are asked for."""
+    """How often the names are asked for."""
 
     @model_validator(mode="after")
     def _has_a_port(self) -> "DnsSdConfig":

@@ -26,7 +26,7 @@ class DockerSdConfig(HttpClientConfig):
     """One of `docker_sd_configs`: the containers of one Docker daemon."""
 
     host: Annotated[str, AfterValidator(_daemon), Field(default="", validate_default=True)]
-    """Where the daemon answers: `unix://`, `tcp://` or `http(s)://`."""
+    """Where the daemon is: `unix:///var/run/docker.sock`, or an address as `tcp://`, `http://` or `https://`."""
     port: Port = 80
     """The port of containers that expose none by TCP."""
     host_networking_host: str = "localhost"
@@ -34,6 +34,6 @@ class DockerSdConfig(HttpClientConfig):
     match_first_network: bool = True
     """Of a container in several networks, take the first by name only."""
     filters: tuple[Filter, ...] = ()
-    """Only containers that these filters of the daemon leave."""
+    """The daemon's own filters of containers."""
     refresh_interval: Interval = 60.0
-    """How often it is asked."""
+    """How often the daemon is asked, and how long an answer may take."""

@@ -12,25 +12,25 @@ class Ec2SdConfig(HttpClientConfig):
     """One of `ec2_sd_configs`: the instances of one account in one region."""
 
     endpoint: str = ""
-    """Another address of the API."""
+    """Another endpoint than AWS' own, as a URL."""
     region: str = ""
-    """Left out, the SDK's own configuration says it, or the instance that the agent runs on."""
+    """The region; left out, what the SDK's configuration says, or the instance that the agent runs on."""
     access_key: str = ""
-    """The key's id; the SDK's own sources of credentials where left out."""
+    """An access key, with `secret_key`; left out, the SDK looks in its own places: environment, profile, roles."""
     secret_key: SecretStr = SecretStr("")
-    """Without both keys the SDK finds credentials: environment, profile, web identity, instance or container role."""
+    """Its secret."""
     profile: str = ""
-    """The profile of the SDK's files to use."""
+    """A profile of the SDK's files."""
     role_arn: str = ""
-    """The role to assume."""
+    """A role to take on."""
     external_id: str = ""
-    """The external id to assume it with."""
+    """What the role asks to be named."""
     port: Port = 80
     """The targets' port."""
     filters: tuple[Filter, ...] = ()
-    """Only instances that these filters of the API leave."""
+    """EC2's own filters of instances."""
     refresh_interval: Interval = 60.0
-    """How often the API is asked."""
+    """How often EC2 is asked, and how long an answer may take."""
 
     @model_validator(mode="after")
     def _askable(self) -> "Ec2SdConfig":

@@ -23,6 +23,6 @@ class Filter(NullableSection):
     """One of `filters`: what is asked for has one of these values (the other side's own filters, by their names)."""
 
     name: str = ""
-    """The filter's name."""
+    """The filter's name, as the other side knows it."""
     values: tuple[str, ...] = ()
-    """The values that it lets through."""
+    """What passes has one of these values."""

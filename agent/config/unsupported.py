@@ -18,6 +18,7 @@ _ONE_GRANT = "is not supported: only the client_credentials grant is"
 
 REASONS = {
     **{f"{kind}_sd_configs": _NO_DISCOVERY for kind in DISCOVERIES},
+    "aws_sd_configs": "is not supported yet: ec2_sd_configs finds what it finds in the role ec2",
     "logs": "is not supported yet",
     "receive": "is not supported yet",
     "scrape_failure_log_file": "is not supported: failures are in /api/v1/targets and in the log",

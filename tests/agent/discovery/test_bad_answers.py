@@ -21,7 +21,7 @@ from agent.discovery import MECHANISMS, Place, TargetGroup, ask, consul_api
 from agent.discovery import dns as dns_discovery
 from agent.discovery.ask import Answer
 from agent.discovery.consul_api import _INSTANCES, _SERVICES
-from agent.discovery.consul_targets import group_of_instances
+from agent.discovery.consul_targets import Instance, group_of_instances
 from agent.discovery.dns import Resolving, dns_groups
 from agent.discovery.docker import _CONTAINERS, _NETWORKS, targets_of
 from agent.discovery.ec2_targets import targets_of as ec2_targets_of
@@ -235,7 +235,8 @@ def groups_of(kind: str, body: bytes) -> list[TargetGroup]:
     if kind == "http":
         return parse_json(body, "x", {})
     if kind == "consul":
-        return [group_of_instances("web", "dc1", ",", answer.read(_INSTANCES))]
+        instances: list[Instance] = answer.read(_INSTANCES)
+        return [group_of_instances("web", "dc1", ",", instances)]
     if kind == "services":
         assert all(isinstance(name, str) for name in answer.read(_SERVICES))
         return []
