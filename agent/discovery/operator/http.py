@@ -54,18 +54,6 @@ class Authorization(Part):
     credentials: SecretKey
 
 
-class OAuth2(Part):
-    """`oauth2`. Of the proxy settings of its own only `proxyUrl` is supported."""
-
-    client_id: KeySource
-    client_secret: SecretKey
-    token_url: str
-    scopes: tuple[str, ...] = ()
-    endpoint_params: dict[str, str] = Field(default_factory=dict)
-    tls_config: Tls | None = None
-    proxy_url: str = ""
-
-
 class Proxy(Part):
     """The keys of ProxyConfig, which stand beside others."""
 
@@ -73,6 +61,17 @@ class Proxy(Part):
     no_proxy: str = ""
     proxy_from_environment: bool = False
     proxy_connect_header: dict[str, tuple[SecretKey, ...]] = Field(default_factory=dict)
+
+
+class OAuth2(Proxy):
+    """`oauth2`: a token that is asked for."""
+
+    client_id: KeySource
+    client_secret: SecretKey
+    token_url: str
+    scopes: tuple[str, ...] = ()
+    endpoint_params: dict[str, str] = Field(default_factory=dict)
+    tls_config: Tls | None = None
 
 
 class Credentials(Part):

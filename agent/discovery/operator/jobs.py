@@ -5,12 +5,13 @@ Source: prometheus-operator, pkg/prometheus/promcfg.go.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agent.config.operator import OperatorConfig, ScrapeClass
 from agent.discovery.operator import rules
-from agent.discovery.operator.monitors import AnyMonitor, PodMonitor, ServiceMonitor
-from agent.discovery.operator.part import Values, written
+from agent.discovery.operator.monitors import AnyMonitor, Endpoint, PodEndpoint, PodMonitor, ServiceMonitor
+from agent.discovery.operator.part import Part, Values, written
 from agent.discovery.operator.parts import NamespaceSelector, Rule
 from agent.discovery.operator.probe import IngressTargets, Probe, StaticTargets
 from agent.discovery.operator.scrape_config import ScrapeConfigResource
@@ -30,54 +31,63 @@ class Origin:
 
 
 Job = dict[str, Any]
-Jobs = Iterator[tuple[Key, Job]]
-"""Each job, and the key of the part of `spec` that it was made of."""
-Make = Callable[[Any, Origin], Jobs]
 
 
-def of_service_monitor(spec: ServiceMonitor, origin: Origin) -> Jobs:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job yet to be made: of which part of `spec`, the key of that part, and how; `make` raises ValueError."""
+
+    at: Key
+    part: Part
+    make: Callable[[], Job]
+
+
+Drafts = Callable[[Any, Origin], Iterator[Draft]]
+
+
+def of_service_monitor(spec: ServiceMonitor, origin: Origin) -> Iterator[Draft]:
     """One job for each endpoint: the pods and addresses behind the services that are selected."""
-    role = spec.service_discovery_role or origin.settings.service_discovery_role
     for index, endpoint in enumerate(spec.endpoints):
-        yield (
-            ("endpoints", index),
-            {
-                "job_name": f"serviceMonitor/{origin.namespace}/{origin.name}/{index}",
-                **written(spec, origin.values),
-                **written(endpoint, origin.values),
-                "kubernetes_sd_configs": _monitored(spec, origin, role, (role, "service")),
-                **_rules(
-                    rules.of_service(spec, endpoint, role, origin.settings),
-                    endpoint.relabelings,
-                    endpoint.metric_relabelings,
-                    origin,
-                ),
-            },
-        )
+        name = f"serviceMonitor/{origin.namespace}/{origin.name}/{index}"
+        yield Draft(("endpoints", index), endpoint, partial(_of_service_endpoint, name, spec, endpoint, origin))
 
 
-def of_pod_monitor(spec: PodMonitor, origin: Origin) -> Jobs:
+def _of_service_endpoint(name: str, spec: ServiceMonitor, endpoint: Endpoint, origin: Origin) -> Job:
+    role = spec.service_discovery_role or origin.settings.service_discovery_role
+    made = rules.of_service(spec, endpoint, role, origin.settings)
+    return {
+        "job_name": name,
+        **written(spec, origin.values),
+        **written(endpoint, origin.values),
+        "kubernetes_sd_configs": _monitored(spec, origin, role, (role, "service")),
+        **_rules(made, endpoint.relabelings, endpoint.metric_relabelings, origin),
+    }
+
+
+def of_pod_monitor(spec: PodMonitor, origin: Origin) -> Iterator[Draft]:
     """One job for each endpoint: the pods that are selected."""
     for index, endpoint in enumerate(spec.pod_metrics_endpoints):
-        yield (
-            ("podMetricsEndpoints", index),
-            {
-                "job_name": f"podMonitor/{origin.namespace}/{origin.name}/{index}",
-                **written(spec, origin.values),
-                **written(endpoint, origin.values),
-                "kubernetes_sd_configs": _monitored(spec, origin, "pod", ("pod",)),
-                **_rules(
-                    rules.of_pod(spec, endpoint, origin.namespace, origin.name, origin.settings),
-                    endpoint.relabelings,
-                    endpoint.metric_relabelings,
-                    origin,
-                ),
-            },
-        )
+        name = f"podMonitor/{origin.namespace}/{origin.name}/{index}"
+        yield Draft(("podMetricsEndpoints", index), endpoint, partial(_of_pod_endpoint, name, spec, endpoint, origin))
 
 
-def of_probe(spec: Probe, origin: Origin) -> Jobs:
+def _of_pod_endpoint(name: str, spec: PodMonitor, endpoint: PodEndpoint, origin: Origin) -> Job:
+    made = rules.of_pod(spec, endpoint, origin.namespace, origin.name, origin.settings)
+    return {
+        "job_name": name,
+        **written(spec, origin.values),
+        **written(endpoint, origin.values),
+        "kubernetes_sd_configs": _monitored(spec, origin, "pod", ("pod",)),
+        **_rules(made, endpoint.relabelings, endpoint.metric_relabelings, origin),
+    }
+
+
+def of_probe(spec: Probe, origin: Origin) -> Iterator[Draft]:
     """One job: the prober is asked about each static target, or about each path of the ingresses selected."""
+    yield Draft((), spec, partial(_of_probe, spec, origin))
+
+
+def _of_probe(spec: Probe, origin: Origin) -> Job:
     job = {
         "job_name": f"probe/{origin.namespace}/{origin.name}",
         "metrics_path": spec.prober.metrics_path,
@@ -97,11 +107,15 @@ def of_probe(spec: Probe, origin: Origin) -> Jobs:
         assert targets is not None
         job["kubernetes_sd_configs"] = [_kubernetes(targets.namespace_selector, origin, "ingress")]
         made += rules.of_ingress_probe(targets, spec.prober.url)
-    yield (), {**job, **_rules(made, targets.relabeling_configs, spec.metric_relabelings, origin)}
+    return {**job, **_rules(made, targets.relabeling_configs, spec.metric_relabelings, origin)}
 
 
-def of_scrape_config(spec: ScrapeConfigResource, origin: Origin) -> Jobs:
+def of_scrape_config(spec: ScrapeConfigResource, origin: Origin) -> Iterator[Draft]:
     """One job, whose discoveries are the resource's own."""
+    yield Draft((), spec, partial(_of_scrape_config, spec, origin))
+
+
+def _of_scrape_config(spec: ScrapeConfigResource, origin: Origin) -> Job:
     job = {"job_name": f"scrapeConfig/{origin.namespace}/{origin.name}", **written(spec, origin.values)}
     for section in job.get("kubernetes_sd_configs", ()):
         if "api_server" not in section:
@@ -111,11 +125,11 @@ def of_scrape_config(spec: ScrapeConfigResource, origin: Origin) -> Jobs:
     # Here a scrape class stands before the name.
     made = [rules.JOB_NAME, *(origin.scrape_class.relabelings if origin.scrape_class else ())]
     made += [rules.fixed("job", spec.job_name)] if spec.job_name else []
-    own = {
+    return {
+        **job,
         "relabel_configs": [*made, *rules.users(spec.relabelings, origin.namespace, origin.settings)],
         "metric_relabel_configs": _metric_rules(spec.metric_relabelings, origin),
     }
-    yield (), {**job, **own}
 
 
 def _rules(made: Iterable[RelabelConfig], own: Iterable[Rule], metric: Iterable[Rule], origin: Origin) -> Job:

@@ -1,10 +1,11 @@
 """ScrapeConfig, the custom resource. Source: the operator's API reference, monitoring.coreos.com/v1alpha1."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from agent.config.lists import LabelMap
+from agent.config.unsupported import REASONS
 from agent.discovery.operator.http import Authorization, BasicAuth, OAuth2, Proxy, Scheme, SdHttp, Tls
 from agent.discovery.operator.part import Own, Part, SecretRef
 from agent.discovery.operator.parts import Duration, Params, Rules, SizedLimits
@@ -64,7 +65,6 @@ class SdMetadata(Part):
     """`attachMetadata` of a Kubernetes discovery."""
 
     node: bool = False
-    namespace: bool = False
 
 
 class KubernetesSd(SdHttp):
@@ -139,14 +139,14 @@ class DockerSd(SdHttp):
     refresh_interval: Duration = 0.0
 
 
-OTHER_DISCOVERIES = tuple(
-    f"{name}SDConfigs"
+OTHER_DISCOVERIES: Final = {
+    f"{name}SDConfigs": REASONS[f"{name.lower()}_sd_configs"]
     for name in (
         *("azure", "digitalOcean", "dockerSwarm", "eureka", "gce", "hetzner", "ionos", "kuma", "lightSail", "linode"),
         *("nomad", "openstack", "ovhcloud", "puppetDB", "scaleway"),
     )
-)
-"""Discoveries of the resource that no agent has."""
+}
+"""Discoveries of the resource that no agent has, and why."""
 
 
 class ScrapeConfigResource(Proxy, SizedLimits):
@@ -183,11 +183,3 @@ class ScrapeConfigResource(Proxy, SizedLimits):
     metric_name_escaping_scheme: Annotated[str, BeforeValidator(_escaping)] = Field(
         default="", alias="nameEscapingScheme"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_discoveries(cls, value: Any) -> Any:
-        for name in OTHER_DISCOVERIES:
-            if isinstance(value, dict) and value.get(name):
-                raise ValueError(f"{name} is not supported")
-        return value

@@ -1,29 +1,15 @@
 """An API server that knows the operator's kinds: its own definitions, from its Go module."""
 
 import asyncio
-import json
-import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
+import aiohttp
 import pytest_asyncio
-import yaml
 
 from agent.discovery.operator.convert import KINDS
 from tests.agent.discovery.operator.cluster import Cluster
+from tests.agent.discovery.operator.definitions import definitions
 from tests.servers.kubernetes import Kubernetes, RefusedError
-from tests.servers.processes import MissingServerError, run_tool
-
-MODULE = "github.com/prometheus-operator/prometheus-operator@v0.93.0"
-
-
-def definitions() -> list[dict[str, object]]:
-    """Return the CustomResourceDefinitions of our kinds; raises MissingServerError where there is no Go."""
-    if shutil.which("go") is None:
-        raise MissingServerError("the operator's definitions need Go (no `go` on the PATH)")
-    folder = Path(json.loads(run_tool("go", "mod", "download", "-json", MODULE))["Dir"])
-    names = [f"monitoring.coreos.com_{kind.resource.plural}.yaml" for kind in KINDS]
-    return [yaml.safe_load((folder / "example/prometheus-operator-crd" / name).read_text()) for name in names]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -41,7 +27,7 @@ async def operator_kinds(kubernetes: Kubernetes) -> None:
                 try:
                     await kubernetes.request("GET", kind.resource.path())
                     break
-                except RefusedError:
+                except (RefusedError, aiohttp.ContentTypeError):  # It is not served yet.
                     await asyncio.sleep(0.05)
 
 

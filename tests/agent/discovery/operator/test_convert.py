@@ -9,8 +9,8 @@ import pytest
 
 from agent.config.lists import StaticConfig
 from agent.config.operator import OperatorConfig
-from agent.config.scrape import GlobalConfig
-from agent.discovery.operator.convert import KINDS, Parsed, drafts, parse
+from agent.config.scrape import GlobalConfig, ScrapeConfig
+from agent.discovery.operator.convert import KINDS, Parsed, convert, parse, written_out
 from agent.discovery.operator.part import Reference
 from pipeline.config import parse_bytes, parse_duration_s
 from pipeline.relabel import RelabelConfig, compile_rules, relabel
@@ -46,7 +46,7 @@ def values(case: Case) -> dict[Reference, str]:
 def made(case: Case) -> dict[str, dict[str, Any]]:
     """Return the jobs that we make of a case, by name."""
     settings = OperatorConfig.model_validate(case.value["operator"])
-    jobs = [job for item in parsed(case) for _, job in drafts(item, settings, GlobalConfig(), values(case))]
+    jobs = [job for item in parsed(case) for _, job in written_out(item, settings, GlobalConfig(), values(case))]
     return {job.pop("job_name"): job for job in jobs}
 
 
@@ -91,3 +91,14 @@ def test_targets_get_the_labels_that_the_operators_rules_give_them(case: Case) -
         ours[name] = [None if labels is None else dict(labels) for labels in after]
     theirs = {name: job["labels"] for name, job in case.expected.items()}
     assert json.dumps(ours, indent=1, sort_keys=True) == json.dumps(theirs, indent=1, sort_keys=True)
+
+
+@pytest.mark.parametrize("case", _CASES)
+def test_jobs_are_such_that_an_agent_takes_them_from_a_file(case: Case) -> None:
+    settings = OperatorConfig.model_validate(case.value["operator"])
+    given = GlobalConfig(scrape_interval=60.0)
+    for item in parsed(case):
+        for ours in convert(item, settings, given, values(case)):
+            theirs = {**enforced(case), **case.expected[ours.job_name]["options"]}
+            rules = {"relabel_configs": ours.relabel_configs, "job_name": ours.job_name}
+            assert ours == ScrapeConfig.model_validate({**theirs, **rules}).inherit(given)

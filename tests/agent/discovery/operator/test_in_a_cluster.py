@@ -43,7 +43,11 @@ kind: PodMonitor
 metadata: {name: cart}
 spec: {selector: {matchLabels: {app: cart}}, podMetricsEndpoints: [{port: web, interval: 200ms, path: /pods}]}
 """
-ALL: dict[str, Any] = {"service_monitor_selector": {}, "pod_monitor_selector": {}, "service_discovery_role": "EndpointSlice"}
+ALL: dict[str, Any] = {
+    "service_monitor_selector": {},
+    "pod_monitor_selector": {},
+    "service_discovery_role": "EndpointSlice",
+}
 
 
 async def until(reached: Callable[[], object], said: Callable[[], object]) -> None:
