@@ -32,6 +32,7 @@ METADATA: Final = {
 }
 _HTTP: Final = {"name": "http", "containerPort": 8080}
 _REFERENCE: Final = {"kind": "Pod", "name": "shop-0", "namespace": "shop"}
+_BACKEND: Final = {"pathType": "Prefix", "backend": {"service": {"name": "shop", "port": {"number": 80}}}}
 OBJECTS: Final[list[dict[str, Any]]] = [
     {
         "kind": "Node",
@@ -96,14 +97,7 @@ OBJECTS: Final[list[dict[str, Any]]] = [
             "ingressClassName": "nginx",
             "tls": [{"hosts": ["*.example.org"]}],
             "rules": [
-                {"host": host, "http": {"paths": [path("/"), path("/api")]}}
-                for path in [
-                    lambda path: {
-                        "path": path,
-                        "pathType": "Prefix",
-                        "backend": {"service": {"name": "shop", "port": {"number": 80}}},
-                    }
-                ]
+                {"host": host, "http": {"paths": [{**_BACKEND, "path": path} for path in ("/", "/api")]}}
                 for host in ("shop.example.org", "other.org")
             ],
         },
