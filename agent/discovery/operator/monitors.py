@@ -26,7 +26,9 @@ class AnyEndpoint(Http, Proxy):
     """What the endpoints of both kinds of monitor have."""
 
     port: Own[str] = ""
+    """The name of the port; of a container in a PodMonitor, of the service in a ServiceMonitor."""
     target_port: Own[Port | None] = None
+    """The name or number of a container's port, where there is no `port`."""
     metrics_path: str = Field(default="", alias="path")
     scheme: Scheme = "http"
     params: Params = Field(default_factory=dict)
@@ -36,8 +38,11 @@ class AnyEndpoint(Http, Proxy):
     honor_timestamps: bool = True
     track_timestamps_staleness: bool = False
     relabelings: Own[Rules] = ()
+    """Rules behind those that the other keys stand for."""
     metric_relabelings: Own[Rules] = ()
+    """Rules for samples."""
     filter_running: Own[bool] = True
+    """Leave out pods that have failed or succeeded."""
 
 
 class Endpoint(AnyEndpoint):
@@ -57,28 +62,39 @@ class PodEndpoint(AnyEndpoint):
     """One of a PodMonitor's `podMetricsEndpoints`."""
 
     port_number: Own[Annotated[int, Field(ge=1, le=65535)] | None] = None
+    """The number of a container's port, where there is no `port`."""
 
 
 class AnyMonitor(SizedLimits):
     """What both kinds of monitor have."""
 
     job_label: Own[str] = ""
+    """The label of the service (the pod) that `job` is taken from."""
     pod_target_labels: Own[tuple[str, ...]] = ()
+    """Labels of the pod that its targets get."""
     selector: Own[LabelSelector]
+    """Which services (pods), by their labels."""
     selector_mechanism: Own[Mechanism] = "RelabelConfig"
+    """Whether our rules select them, or the API server."""
     namespace_selector: Own[NamespaceSelector] = NamespaceSelector()
+    """Those of which namespaces: `any`, `matchNames`, or the resource's own."""
     attach_metadata: Own[AttachMetadata | None] = None
+    """`node`: the labels of the pod's node, for rules to use."""
 
 
 class ServiceMonitor(AnyMonitor):
     """`spec` of a ServiceMonitor."""
 
     endpoints: Own[tuple[Endpoint, ...]]
+    """What is asked of each: see below. One job each."""
     target_labels: Own[tuple[str, ...]] = ()
+    """Labels of the service that its targets get."""
     service_discovery_role: Own[DiscoveryRole | None] = None
+    """`Endpoints` or `EndpointSlice`."""
 
 
 class PodMonitor(AnyMonitor):
     """`spec` of a PodMonitor."""
 
     pod_metrics_endpoints: Own[tuple[PodEndpoint, ...]] = ()
+    """What is asked of each: see below. One job each."""

@@ -87,6 +87,7 @@ class Limits(Part):
     scrape_protocols: tuple[str, ...] | None = None
     fallback_scrape_protocol: str | None = None
     scrape_class: Own[str | None] = None
+    """One of the section's `scrape_classes`."""
 
     @model_validator(mode="after")
     def _no_empty_list(self) -> "Limits":

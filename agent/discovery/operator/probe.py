@@ -39,6 +39,7 @@ class Prober(Proxy):
     """`prober`: whom to ask, and how."""
 
     url: Own[str]
+    """The prober's host, and port."""
     scheme: Scheme = "http"
     metrics_path: str = Field(default="/probe", alias="path")
 
@@ -85,10 +86,16 @@ class Probe(Http, Limits):
     """`spec` of a Probe."""
 
     job_name: Own[str] = ""
+    """The label `job`, in place of the job's name."""
     prober: Own[Prober]
+    """Who is asked: `url`, `scheme`, `path`, and the keys of a proxy."""
     module: Own[str] = ""
+    """The parameter `module`, above one of `params`."""
     params: Own[tuple[Parameter, ...]] = ()
+    """Further parameters, by `name` their `values`."""
     targets: Own[ProbeTargets]
+    """`staticConfig`, or `ingress`: what is probed."""
     scrape_interval: Duration = Field(default=0.0, alias="interval")
     scrape_timeout: Duration = 0.0
     metric_relabelings: Own[Rules] = ()
+    """Rules for samples."""

@@ -153,6 +153,7 @@ class ScrapeConfigResource(Proxy, SizedLimits):
     """`spec` of a ScrapeConfig. Discoveries that Prometheus has and we have not are refused by name."""
 
     job_name: Own[str] = ""
+    """The label `job`, in place of the job's name."""
     static_configs: tuple[StaticSd, ...] = ()
     file_sd_configs: tuple[FileSd, ...] = Field(default=(), alias="fileSDConfigs")
     http_sd_configs: tuple[HttpSd, ...] = Field(default=(), alias="httpSDConfigs")
@@ -162,7 +163,9 @@ class ScrapeConfigResource(Proxy, SizedLimits):
     ec2_sd_configs: tuple[Ec2Sd, ...] = Field(default=(), alias="ec2SDConfigs")
     docker_sd_configs: tuple[DockerSd, ...] = Field(default=(), alias="dockerSDConfigs")
     relabelings: Own[Rules] = ()
+    """Rules behind that for `job`."""
     metric_relabelings: Own[Rules] = ()
+    """Rules for samples."""
     metrics_path: str = ""
     scrape_interval: Duration = 0.0
     scrape_timeout: Duration = 0.0
