@@ -17,7 +17,7 @@ from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import Delimited, Format
 from pipeline.wire.exposition.delimited import ReadFamily
 from pipeline.wire.exposition.delimited_family import PLAIN_END, Wanted, read_family
-from pipeline.wire.histogram import STALE_HISTOGRAM
+from pipeline.wire.histogram import STALE_HISTOGRAM, InvalidHistogramError
 from pipeline.wire.remote_write import STALE_NAN, Labels
 
 _SLICE_LINES = 5_000
@@ -96,7 +96,9 @@ class DelimitedTable(PlainTable):
         try:
             value, timestamp_ms, exemplars = dialect.lines.read_tail(line, size)
         except MalformedError as error:
-            raise self._refusal(str(error), reading, i) from error
+            refusal = self._refusal(str(error), reading, i)
+            reading.scraped += isinstance(error, InvalidHistogramError)
+            raise refusal from error
         if not self.options.honor_timestamps:
             timestamp_ms = None
         if (timestamp_ms is not None) != (slot <= FIRST_TIMED):

@@ -16,6 +16,7 @@ from agent.scrape.table import Reading, Steps
 from agent.scrape.timed import Timed
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Sample, UnterminatedError
+from pipeline.wire.histogram import InvalidHistogramError
 
 if TYPE_CHECKING:
     from agent.scrape.plain import PlainTable
@@ -113,7 +114,8 @@ class Restructuring:
                 yield
         if problem is not None:
             self._refuse(f"{self._dialect.place(number)}{problem}", number)
-        self._check_limit()
+        if self._beyond_limit() is not None:
+            self._refuse("sample limit exceeded", number)
         if problem := self._dialect.problem():
             self._refuse(problem, number)
         yield
@@ -235,7 +237,9 @@ class Restructuring:
             self._alignment = self._by_key = None
             return number
         except MalformedError as error:
-            self._refuse(f"{self._dialect.place(number)}{error}", number)
+            # What no store would take has been scraped all the same.
+            scraped = isinstance(error, InvalidHistogramError)
+            self._refuse(f"{self._dialect.place(number)}{error}", number, scraped)
         if isinstance(entry, End):
             if self._format is Format.OPENMETRICS:
                 self._refuse(f"line {number + 2}: unexpected data after # EOF", number)
@@ -299,16 +303,20 @@ class Restructuring:
             return DUPLICATE
         if timestamp_ms is None and slot >= 0:
             self._line_of_stem[slot] = number
-            self._added += not self._had(table.line_of_stem[slot], sample.series)
+            self._count_added(not self._had(table.line_of_stem[slot], sample.series))
             self._set_value(slot, sample)
         elif timestamp_ms is not None and slot <= FIRST_TIMED:
-            self._added += not seen and not self._had_timed(slot, sample.series)
+            self._count_added(not seen and not self._had_timed(slot, sample.series))
             self._timed_seen.add(slot)
             see_timed(slot, table.timed[slot].head, sample, timestamp_ms, self._reading)
         else:
             # A series may not be ordinary and timed on one page: what is timed then comes too late.
             return self._add(number, head, sample, timestamp_ms, late=seen, instead_of=slot)
         return slot
+
+    def _count_added(self, added: bool) -> None:
+        # As in Prometheus nothing is new on a page that will be refused.
+        self._added += added and not self._dialect.problem()
 
     def _had(self, old: int, series: bytes) -> bool:
         """Tell whether an old line shows a series with this text; its own line is then still to come."""
@@ -331,7 +339,7 @@ class Restructuring:
     ) -> int:
         """Add a series at once; should the page be refused, it is taken out again."""
         table, timed = self._table, None
-        self._added += 1
+        self._count_added(True)
         if timestamp_ms is not None:
             timed = Timed(head, last_ms=_NEVER_NEWER) if late else Timed(head)
         else:
@@ -352,6 +360,8 @@ class Restructuring:
 
     def _refuse(self, reason: str, lines: int, scraped: int = 0) -> NoReturn:
         """Refuse the page: what was read up to line `lines` has been seen; `scraped` counts the line itself."""
+        if (beyond := self._beyond_limit()) is not None:
+            self._leave_out(beyond)
         kinds = self._slots[:lines]
         self._reading.scraped = sum(slot != COMMENT for slot in kinds) + scraped
         self._reading.kept = sum(slot not in (COMMENT, DROPPED) for slot in kinds)
@@ -370,21 +380,22 @@ class Restructuring:
         for head, slot in self._replaced:
             table.answer_to(head, slot)
 
-    def _check_limit(self) -> None:
+    def _beyond_limit(self) -> int | None:
+        """Return the first line beyond the sample limit; None where there is none."""
         limit = self._table.options.sample_limit
         if not limit:
-            return
+            return None
         kept = [line for line, slot in enumerate(self._slots) if slot not in (COMMENT, DROPPED, DUPLICATE)]
-        if len(kept) <= limit:
-            return
-        beyond = kept[limit]
+        return kept[limit] if len(kept) > limit else None
+
+    def _leave_out(self, beyond: int) -> None:
+        """Take it that the lines from here on showed nothing."""
         within = set(self._slots[:beyond])
         self._added -= sum(line >= beyond for line in self._line_of_stem[self._stems_before :])
         for slot in range(self._stems_before):
             if slot not in within:
                 self._line_of_stem[slot] = -1
         self._timed_seen &= within
-        self._refuse("sample limit exceeded", len(self._slots))
 
     def _commit(self) -> Steps:
         """Let the table become what the page showed."""

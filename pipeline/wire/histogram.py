@@ -23,7 +23,7 @@ MAX_SCHEMA: Final = 8
 CUSTOM_SCHEMA: Final = -53
 """Of histograms with custom buckets: what classic ones are converted to."""
 MAX_RESERVED_SCHEMA: Final = 52
-"""Higher resolutions than MAX_SCHEMA exist, and are reduced to it."""
+"""Higher resolutions than MAX_SCHEMA are foreseen; they can be reduced, not stored."""
 GAUGE_HINT: Final = 3
 """prometheus.Histogram.ResetHint of a gauge histogram; 0 leaves it to the store to look for resets."""
 
@@ -34,6 +34,10 @@ TIMESTAMP: Final = b"\x78"
 
 Buckets = list[tuple[int, float]]
 """(index, count), in the order of indices. Counts of a histogram in integers are integers."""
+
+
+class InvalidHistogramError(MalformedError):
+    """A histogram can be read, but no store takes it."""
 
 
 class BucketLimitError(Exception):
@@ -80,10 +84,11 @@ class Histogram:
 
     def fit(self, shape: Shape) -> None:
         """Reduce the resolution until the histogram is within its bounds; raises BucketLimitError."""
-        if shape.max_schema < self.schema <= MAX_RESERVED_SCHEMA:
+        # Without a bound of one's own, what is beyond the highest schema is left for the store to refuse.
+        if shape.max_schema < min(self.schema, MAX_SCHEMA) and self.schema <= MAX_RESERVED_SCHEMA:
             self.reduce(shape.max_schema)
         while shape.bucket_limit and len(self.positive) + len(self.negative) > shape.bucket_limit:
-            if self.schema <= MIN_SCHEMA:
+            if not MIN_SCHEMA < self.schema <= MAX_SCHEMA:
                 raise BucketLimitError
             self.reduce(self.schema - 1)
 
@@ -94,22 +99,22 @@ class Histogram:
         self.schema = schema
 
     def check(self) -> None:
-        """Raise MalformedError for an exponential histogram that no store takes; call it when it fits."""
+        """Raise InvalidHistogramError where an exponential histogram contradicts itself; call it when it fits."""
         if not MIN_SCHEMA <= self.schema <= MAX_SCHEMA:
-            raise MalformedError(
+            raise InvalidHistogramError(
                 f"histogram has an invalid schema, which must be between {MIN_SCHEMA} and {MAX_SCHEMA}: {self.schema}"
             )
         for side, buckets in (("negative", self.negative), ("positive", self.positive)):
             for number, (_, count) in enumerate(buckets, 1):
                 if count < 0:
-                    raise MalformedError(f"{side} side: bucket number {number} has observation count of {count}")
+                    raise InvalidHistogramError(f"{side} side: bucket number {number} has observation count of {count}")
         if self.count < 0 or self.zero_count < 0:
-            raise MalformedError("histogram has a negative observation count")
+            raise InvalidHistogramError("histogram has a negative observation count")
         found = sum(count for _, count in self.negative) + sum(count for _, count in self.positive) + self.zero_count
         # Of floats the sum is never exact, and observations of NaN are in no bucket.
         nan = math.isnan(unpack_double(self.sum)[0])
         if not self.is_float and (found > self.count if nan else found != self.count):
-            raise MalformedError(f"{found} observations found in buckets, but the Count field is {self.count}")
+            raise InvalidHistogramError(f"{found} observations found in buckets, but the Count field is {self.count}")
 
     def encode(self) -> bytes:
         """Encode as prometheus.Histogram, without TIMESTAMP and a varint of Unix milliseconds, its last field."""

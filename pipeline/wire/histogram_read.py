@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Final
 
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.histogram import GAUGE_HINT, Buckets, Histogram
+from pipeline.wire.histogram import GAUGE_HINT, Buckets, Histogram, InvalidHistogramError
 from pipeline.wire.protobuf import FIXED64, LENGTH, VARINT, decode_varint, fields
 from pipeline.wire.remote_write import signed, unpack_double
 
@@ -87,7 +87,7 @@ _DELTAS: Final = (_Role.NEGATIVE_DELTA, _Role.POSITIVE_DELTA)
 def read_exposed(data: bytes, start: int, end: int, *, gauge: bool) -> Histogram:
     """Read the native part of an io.prometheus.client.Histogram; raises MalformedError.
 
-    Only counts above 0 make it one in floats, and whatever is a float in the other kind counts nothing.
+    It is one in floats if one of these counts is above 0; fields of the other kind then say nothing.
     """
     raw = _read(data, start, end, _EXPOSED)
     is_float = raw.double(_Role.COUNT_FLOAT) > 0 or raw.double(_Role.ZERO_COUNT_FLOAT) > 0
@@ -169,7 +169,7 @@ def _side(name: str, raw: _Raw, is_float: bool, span: _Role, delta: _Role, count
         if not length:
             continue
         if indices and gap < 0:
-            raise MalformedError(f"{name} side: a span with offset {gap}")
+            raise InvalidHistogramError(f"{name} side: a span with offset {gap}")
         indices.extend(range(behind + gap, behind + gap + length))
         behind, gap = behind + gap + length, 0
     return list(zip(indices, counts, strict=True))

@@ -88,7 +88,7 @@ class DelimitedLines:
         except BucketLimitError:
             self.problem = _LIMIT
         except MalformedError as error:
-            raise MalformedError(f"histogram {_name_of(line)[0]!r}: {error}") from error
+            raise type(error)(f"histogram {_name_of(line)[0]!r}: {error}") from error
         return histogram.encode()
 
 
@@ -130,10 +130,11 @@ def _read_pair(data: bytes, start: int, end: int) -> tuple[str, str]:
     for tag, _, at, behind in fields(data, start, end):
         if tag == 0x0A:
             name = data[at:behind]
+            # As in Prometheus a name that is not there at all is found out later, and by others.
+            if not name:
+                raise MalformedError("invalid label name: it is empty")
         elif tag == 0x12:
             value = data[at:behind]
-    if not name:
-        raise MalformedError("invalid label name: it is empty")
     return _decode(name, "label name"), _decode(value, "label value")
 
 
