@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from agent.config.scrape import ScrapeConfig
 from agent.discovery.groups import TargetGroup
-from agent.target import Dropped, Target, defaults, discovered_labels, finish
+from agent.special_labels import defaults
+from agent.target import Dropped, Target, discovered_labels, finish
 from pipeline.relabel import compile_rules
 
 

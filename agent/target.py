@@ -6,18 +6,12 @@ Source: Prometheus documentation, `<relabel_config>` and "Configuration"; promet
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
-from urllib.parse import quote, urlencode
 
 from agent.config.scrape import ScrapeConfig
 from agent.discovery.groups import ADDRESS, TargetGroup
-from pipeline.config import format_duration, parse_duration_s
+from agent.special_labels import defaults, histograms, timing_s, url_of
 from pipeline.relabel import Rules, as_labels, run
 from pipeline.wire.remote_write import Labels
-
-INTERVAL: Final = "__scrape_interval__"
-TIMEOUT: Final = "__scrape_timeout__"
-_PARAM: Final = "__param_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +31,9 @@ class Target:
     interval_s: float
     timeout_s: float
     refused: str = ""
+    always_scrape_classic_histograms: bool | None = None
+    """None, like the next: as the job says."""
+    scrape_native_histograms: bool | None = None
     found: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     shared: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     key: str = field(init=False, compare=False, repr=False)
@@ -72,11 +69,9 @@ class Dropped:
     @property
     def reason(self) -> str:
         """Why it is not scraped, in a sentence."""
-        return (
-            self.flaw
-            if self.rule is None
-            else f"relabel_configs[{self.rule}]: {self.config.relabel_configs[self.rule]}"
-        )
+        if self.rule is None:
+            return self.flaw
+        return f"relabel_configs[{self.rule}]: {self.config.relabel_configs[self.rule]}"
 
 
 def make_target(config: ScrapeConfig, rules: Rules, group: TargetGroup, found: Mapping[str, str]) -> Target | Dropped:
@@ -103,18 +98,6 @@ def discovered_labels(config: ScrapeConfig, shared: Mapping[str, str], found: Ma
     return {**defaults(config), **labels}
 
 
-def defaults(config: ScrapeConfig) -> dict[str, str]:
-    """Return the labels that a job gives to all its targets, where discovery gives none of these names."""
-    return {
-        "job": config.job_name,
-        INTERVAL: format_duration(config.scrape_interval),
-        TIMEOUT: format_duration(config.scrape_timeout),
-        "__metrics_path__": config.metrics_path,
-        "__scheme__": config.scheme,
-        **{_PARAM + name: values[0] for name, values in config.params.items() if values},
-    }
-
-
 def _target(
     config: ScrapeConfig, labels: dict[str, str], found: Mapping[str, str], shared: Mapping[str, str]
 ) -> Target:
@@ -125,17 +108,15 @@ def _target(
         raise ValueError(f'"{address}" is not a valid hostname')
     if "__unix_socket__" in labels:
         raise ValueError("__unix_socket__ is not supported")
-    interval_s = _positive_s(labels.get(INTERVAL, ""), "scrape interval")
-    timeout_s = _positive_s(labels.get(TIMEOUT, ""), "scrape timeout")
-    if timeout_s > interval_s:
-        both = f'"{labels[TIMEOUT]}" > "{labels[INTERVAL]}"'
-        raise ValueError(f"scrape timeout cannot be greater than scrape interval ({both})")
+    interval_s, timeout_s = timing_s(labels)
+    classic, native = histograms(config, labels)
     labels.setdefault("instance", address)
     final = tuple([_pair(name, labels[name]) for name in sorted(labels) if name[:2] != "__" and labels[name]])
     for name, value in final:
         if not (value.isascii() or _is_text(value)):
             raise ValueError(f"invalid label value for {name!r}: {value!r}")
-    return Target(config, final, _url(config, address, labels), interval_s, timeout_s, "", found, shared)
+    url = url_of(config, address, labels)
+    return Target(config, final, url, interval_s, timeout_s, "", classic, native, found, shared)
 
 
 @lru_cache(8192)
@@ -144,43 +125,9 @@ def _pair(name: str, value: str) -> tuple[str, str]:
     return name, value
 
 
-@lru_cache(256)
-def _positive_s(text: str, what: str) -> float:
-    try:
-        seconds = parse_duration_s(text)
-    except ValueError as error:
-        raise ValueError(f"error parsing {what}: {error}") from error
-    if seconds <= 0:
-        raise ValueError(f"{what} cannot be 0")
-    return seconds
-
-
 def _is_text(value: str) -> bool:
     try:
         value.encode()
     except UnicodeEncodeError:  # Half of a surrogate pair: YAML and JSON can write one.
         return False
     return True
-
-
-def _url(config: ScrapeConfig, address: str, labels: Mapping[str, str]) -> str:
-    return (
-        f"{labels.get('__scheme__', '')}://{address}{_path(labels.get('__metrics_path__', ''))}{_query(config, labels)}"
-    )
-
-
-@lru_cache(256)
-def _path(text: str) -> str:
-    path = quote(text, safe="/$&+,:;=@")
-    return path if path.startswith("/") or not path else "/" + path
-
-
-def _query(config: ScrapeConfig, labels: Mapping[str, str]) -> str:
-    of_labels = [name for name in labels if name.startswith(_PARAM)]
-    if not of_labels and not config.params:
-        return ""
-    params = {name: list(values) for name, values in config.params.items()}
-    for name in of_labels:
-        params.setdefault(name.removeprefix(_PARAM), [""])[:1] = [labels[name]]
-    query = urlencode(sorted(params.items()), doseq=True)
-    return "?" + query if query else ""

@@ -35,4 +35,10 @@ class Alike:
         pair = id(before.config), id(now.config)
         if pair not in self._jobs:
             self._jobs[pair] = scraped_alike(before.config, now.config)
-        return self._jobs[pair] and (before.interval_s, before.timeout_s) == (now.interval_s, now.timeout_s)
+        return self._jobs[pair] and _own(before) == _own(now)
+
+
+def _own(target: Target) -> tuple[object, ...]:
+    """Return what relabelling may have made otherwise than the job says."""
+    histograms = target.scrape_native_histograms, target.always_scrape_classic_histograms
+    return target.interval_s, target.timeout_s, *histograms

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from agent.config import ScrapeConfig
+from agent.config import GlobalConfig, ScrapeConfig
+from agent.discovery.groups import group_of
 from agent.explain_api import add_routes
 from agent.job import Job
+from agent.targets_api import Health, response
 from tests.agent.test_targets import group, job
 from tests.e2e.processes import until
 from tests.servers.prometheus import Prometheus, prometheus_program
@@ -73,6 +76,45 @@ async def test_the_steps_are_those_that_prometheus_gives(tmp_path: Path) -> None
             assert await ask(ours, "targets/relabel_steps", **wrong) == expected
 
 
+async def test_targets_are_those_that_prometheus_makes(tmp_path: Path) -> None:
+    if prometheus_program().version < (3, 15, 0):
+        pytest.skip("the labels that decide over histograms are those of Prometheus 3.15; install Go to build one")
+    native = {"source_labels": ["native"], "regex": "(.+)", "target_label": "__scrape_native_histograms__"}
+    interval = {"source_labels": ["every"], "regex": "(.+)", "target_label": "__scrape_interval__"}
+    groups = [
+        {"targets": ["a:1", "a:1", "b:1"], "labels": {"env": "p", "job": "other", "empty": ""}},
+        {"targets": ["a:1"], "labels": {"env": "p", "job": "other"}},
+        {"targets": ["c:1"], "labels": {"native": "T"}},
+        {"targets": ["d:1"], "labels": {"native": "maybe"}},
+        {"targets": ["e:1"], "labels": {"every": "1s"}},
+        {"targets": ["f:1"], "labels": {"every": "20s", "__param_module": "z"}},
+        {"targets": ["https://g/?h=i"], "labels": {}},
+    ]
+    rest = {"params": {"module": ["x y", "z"]}, "metrics_path": "/m n", "always_scrape_classic_histograms": True}
+    one = {"job_name": "j", "static_configs": groups, "relabel_configs": [*RULES, native, interval], **rest}
+    given = ScrapeConfig.model_validate(one).inherit(GlobalConfig())
+    made = Job(given).targets([group_of(section, "test", {}) for section in given.static_configs])
+
+    def shown(data: dict[str, Any]) -> list[tuple[Any, ...]]:
+        keys = ("discoveredLabels", "labels", "scrapePool", "scrapeUrl", "scrapeInterval", "scrapeTimeout")
+        active = [tuple(target[key] for key in keys) for target in data["activeTargets"]]
+        return sorted(active + [(one["discoveredLabels"],) for one in data["droppedTargets"]], key=str)
+
+    async with Prometheus(tmp_path / "prometheus", config={"scrape_configs": [one]}) as real:
+
+        async def has_found() -> bool:
+            return len((await ask(real.url, "targets"))[1]["data"]["activeTargets"]) == len(made.active)
+
+        await until(has_found, "Prometheus has found as many", 30)
+        (_, answer) = await ask(real.url, "targets")
+    # Prometheus does not show what cannot be scraped.
+    usable = replace(made, dropped=tuple(dropped for dropped in made.dropped if dropped.rule is not None))
+    assert shown(response({"j": usable}, lambda _: Health(), "h")) == shown(answer["data"])
+    assert [dropped.found["__address__"] for dropped in made.dropped if dropped.rule is None] == [
+        *("d:1", "e:1", "https://g/?h=i"),
+    ]
+
+
 async def test_an_explanation_tells_the_whole_way() -> None:
     rules = [{"source_labels": ["__meta_x"], "target_label": "x"}]
     async with serving(job(relabel_configs=rules), group("a:1", "a:1", __meta_x="1")) as url:
@@ -87,7 +129,10 @@ async def test_an_explanation_tells_the_whole_way() -> None:
         "__meta_x": "1",
         "__metrics_path__": "/metrics",
         "__scheme__": "http",
+        "__always_scrape_classic_histograms__": "false",
+        "__convert_classic_histograms_to_nhcb__": "false",
         "__scrape_interval__": "1m",
+        "__scrape_native_histograms__": "false",
         "__scrape_timeout__": "10s",
         "job": "j",
     }

@@ -8,6 +8,7 @@ import pytest
 
 from agent.config import GlobalConfig, ScrapeConfig
 from agent.discovery import TargetGroup
+from agent.scrape.pool import page_options
 from agent.targets import Dropped, Job, Target, Targets, find_once
 from tests.agent.discovery.tools import Bench, bench
 
@@ -39,7 +40,10 @@ def test_a_target_has_the_labels_of_its_job_and_group() -> None:
         "__metrics_path__": "/metrics",
         "__param_m": "x y",
         "__scheme__": "http",
+        "__always_scrape_classic_histograms__": "false",
+        "__convert_classic_histograms_to_nhcb__": "false",
         "__scrape_interval__": "1m",
+        "__scrape_native_histograms__": "false",
         "__scrape_timeout__": "10s",
         "env": "p",
         "job": "j",
@@ -63,6 +67,19 @@ def test_relabelling_decides_where_and_how_often_a_target_is_scraped() -> None:
     assert (target.interval_s, target.timeout_s) == (5.0, 1.5)
 
 
+def test_relabelling_decides_which_histograms_a_target_is_scraped_for() -> None:
+    switch = {"source_labels": ["__meta_native"], "regex": "(.+)", "target_label": "__scrape_native_histograms__"}
+    classic = {**switch, "target_label": "__always_scrape_classic_histograms__"}
+    own = job(scrape_native_histograms=True, relabel_configs=[switch, classic])
+    made = Job(own).targets([group("a:1"), group("b:1", __meta_native="F"), group("c:1", __meta_native="1")])
+    switched = [(one.scrape_native_histograms, one.always_scrape_classic_histograms) for one in made.active]
+    assert switched == [(None, None), (False, None), (None, True)], "None: as the job says"
+    assert dict(made.active[1].discovered_labels)["__scrape_native_histograms__"] == "true"
+    read = [page_options(one).table for one in made.active]
+    wanted = [(table.native_histograms, table.classic_too) for table in read]
+    assert wanted == [(True, False), (False, False), (True, True)]
+
+
 def test_a_target_s_own_labels_win_over_its_group_s_and_those_over_the_job_s() -> None:
     own = TargetGroup("test", ({"__address__": "a:1", "x": "target", "job": "target"},), {"x": "group", "y": "group"})
     assert the_one(job(), own).labels == (("instance", "a:1"), ("job", "target"), ("x", "target"), ("y", "group"))
@@ -84,6 +101,8 @@ def test_a_dropped_target_names_the_rule_that_dropped_it() -> None:
         ("__scrape_interval__", "0s", "scrape interval cannot be 0"),
         ("__scrape_timeout__", "0", "scrape timeout cannot be 0"),
         ("__scrape_timeout__", "2m", 'scrape timeout cannot be greater than scrape interval ("2m" > "1m")'),
+        ("__scrape_native_histograms__", "maybe", 'error parsing scrape native histograms: "maybe" is neither true'),
+        ("__convert_classic_histograms_to_nhcb__", "1", "__convert_classic_histograms_to_nhcb__ is not supported"),
         ("__unix_socket__", "/s", "__unix_socket__ is not supported"),
         ("x", "\ud800", "invalid label value for 'x'"),
     ],
