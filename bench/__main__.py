@@ -3,6 +3,7 @@
 agents        CPU and memory of a scraping agent, 100,000 series, 2 % and 100 % of the values changing
 node          the same at 5,000 series every 15 s, a usual node
 curve         cost from 10,000 to 1,000,000 series a scrape cycle, many targets
+kubernetes    an agent that follows 10,000 pods of a real API server, 1,000 of them changing a minute
 pipe          gateway + Kafka + ingester, from a push to the store
 backlog       an ingester that drains 50 M samples from Kafka: its memory over time
 kill          pipe with the gateway, then the ingester, killed with -9 halfway
@@ -52,6 +53,17 @@ async def measure_curve() -> None:
     for targets in (10, 100, 300, 1000):
         options = ["--series", "1000", "--targets", str(targets), "--interval", "15", "--seconds", "45"]
         _ratios(await agents.main([*options, *agent_commands()]))
+
+
+async def measure_kubernetes() -> None:
+    """Follow a cluster; the Prometheus is the one that the tests build, or Debian's."""
+    from bench import kubernetes
+    from tests.servers.prometheus import prometheus_program
+
+    program = prometheus_program()
+    mode = "--agent" if program.version >= (3, 0, 0) else "--enable-feature=agent"
+    flags = "--config.file={config} --storage.agent.path={dir}/wal --web.listen-address=127.0.0.1:{port}"
+    await kubernetes.main([f"pronoia={AGENT}", f"prometheus={program.path} {mode} {flags}"])
 
 
 def _ratios(costs: list[agents.Cost]) -> None:
@@ -113,6 +125,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, None]]] = {
     "agents": measure_agents,
     "node": measure_node,
     "curve": measure_curve,
+    "kubernetes": measure_kubernetes,
     "pipe": measure_pipe,
     "backlog": measure_backlog,
     "kill": measure_kill,
