@@ -71,7 +71,7 @@ class Scene:
         async def spread() -> bool:
             held = {name: slots for name, slots in (await self.held()).items() if slots}
             found[:] = sorted(held)
-            return sorted(slot for slots in held.values() for slot in slots) == [0, 1] and set(names) <= set(held)
+            return sorted(held.values()) == [[0], [1]] and set(names) <= set(held)
 
         await until(spread, f"slots are held by {names or 'two'}")
         return found
