@@ -108,7 +108,7 @@ def _table(model: type[BaseModel], skip: tuple[type[BaseModel], ...] = (HttpClie
     yield from HEAD
     for name, field in _own_fields(model, skip):
         if name not in MECHANISMS or model is not ScrapeConfig:
-            yield f"| `{field.alias or name}` | {_works(model, name)} | {describe(model, name)} | {_default(field)} |"
+            yield f"| `{field.alias or name}` | {works(model, name)} | {describe(model, name)} | {_default(field)} |"
     if issubclass(model, HttpClientConfig) and HttpClientConfig in skip:
         yield "| … | | and [what every HTTP client has](#every-http-client) | |"
 
@@ -122,16 +122,16 @@ def _own_fields(model: type[BaseModel], skip: tuple[type[BaseModel], ...]) -> It
             yield name, field
 
 
-def _works(model: type[BaseModel], name: str) -> str:
+def works(model: type[BaseModel], name: str) -> str:
     if reasons := _reasons(model.model_fields[name]):
         return f"**refused** if true: {'; '.join(reasons)}"
-    return "**no effect**" if _text_below(model, name).startswith(NO_EFFECT) else "yes"
+    return "**no effect**" if text_below(model, name).startswith(NO_EFFECT) else "yes"
 
 
 def describe(model: type[BaseModel], name: str) -> str:
     """Return what a key does, and which values it may have where they have names."""
     annotation = model.model_fields[name].annotation
-    text = _text_below(model, name)
+    text = text_below(model, name)
     parts = [text] if text else [_of_class(inner) for inner in _sections_of(annotation)[:1]]
     if choices := _choices(annotation):
         parts.append("One of " + ", ".join(f"`{choice}`" for choice in choices) + ".")
@@ -156,7 +156,7 @@ def _texts(model: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-def _text_below(model: type[BaseModel], name: str) -> str:
+def text_below(model: type[BaseModel], name: str) -> str:
     for base in model.__mro__:
         if name in inspect.get_annotations(base):
             return _line(_texts(base).get(name, ""))
