@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 MAX_SPARE_BYTES = 64 << 20
 _FIRST_BYTES = 64 << 10
+_GROW_BYTES = 8 << 20
+"""New memory is made ready in pieces: as much as a page says it has would hold the loop for long, and may not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,13 @@ class Buffers:
     def take(self, expected_bytes: int) -> bytearray:
         """Return a buffer for about so many bytes: the smallest spare one that holds them, or a new one."""
         fitting = [spare for spare in self._spare if len(spare) >= expected_bytes]
+        fresh_bytes = min(max(expected_bytes, _FIRST_BYTES), _GROW_BYTES)
         if not fitting or not expected_bytes:
-            return bytearray(max(expected_bytes, _FIRST_BYTES))
+            return bytearray(fresh_bytes)
         best = min(fitting, key=len)
         # A page of a few lines must not hold on to the memory of a large one.
         if len(best) > 4 * max(expected_bytes, _FIRST_BYTES):
-            return bytearray(max(expected_bytes, _FIRST_BYTES))
+            return bytearray(fresh_bytes)
         self._spare = [spare for spare in self._spare if spare is not best]
         self.held_bytes -= len(best)
         return best
@@ -53,7 +56,8 @@ class Filling:
         """Put a piece behind the others."""
         end = self.size + len(piece)
         if end > len(self.buffer):
-            self.buffer.extend(bytes(max(end, len(self.buffer) * 3 // 2) - len(self.buffer)))
+            more = min(len(self.buffer) // 2, _GROW_BYTES)
+            self.buffer.extend(bytes(max(end - len(self.buffer), more)))
         # A bytearray would copy the piece first.
         with memoryview(self.buffer) as view:
             view[self.size : end] = piece
