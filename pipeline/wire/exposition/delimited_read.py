@@ -125,13 +125,13 @@ def _read_labels(line: bytes, size: int) -> Labels:
     return tuple(pairs)
 
 
-def _read_pair(data: bytes, start: int, end: int) -> tuple[str, str]:
+def _read_pair(data: bytes, start: int, end: int, *, strict: bool = True) -> tuple[str, str]:
     name = value = b""
     for tag, _, at, behind in fields(data, start, end):
         if tag == 0x0A:
             name = data[at:behind]
             # As in Prometheus a name that is not there at all is found out later, and by others.
-            if not name:
+            if strict and not name:
                 raise MalformedError("invalid label name: it is empty")
         elif tag == 0x12:
             value = data[at:behind]
@@ -159,7 +159,7 @@ def _read_exemplar(data: bytes, start: int, end: int) -> PageExemplar:
     pairs, value, timestamp_ms = list[tuple[str, str]](), b"\0" * 8, None
     for tag, _, at, behind in fields(data, start, end):
         if tag == 0x0A:
-            pairs.append(_read_pair(data, at, behind))
+            pairs.append(_read_pair(data, at, behind, strict=False))
         elif tag == 0x11:
             value = data[at:behind]
         elif tag == 0x1A:
