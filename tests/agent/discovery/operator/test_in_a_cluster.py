@@ -1,6 +1,9 @@
 """Custom resources in a real API server, under the operator's own definitions, and an agent that scrapes by them."""
 
 import asyncio
+import json
+import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from click.testing import CliRunner
+from prometheus_client import CollectorRegistry, generate_latest
 
 from agent.config import AgentConfig
 from agent.config.operator import OperatorConfig
@@ -18,6 +25,7 @@ from agent.discovery.operator.follow import OperatorJobs
 from agent.service import Agent
 from agent.target import Target
 from pipeline.telemetry import DiscoveryMetrics, OperatorMetrics
+from pronoia.targets import targets as targets_command
 from tests.agent.discovery.operator.cluster import Cluster, exporter
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.asyncio(loop_scope="session")]
@@ -101,6 +109,16 @@ def on_disk(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+async def everything_shown(one: Agent) -> str:
+    """Return the answers of all routes of an agent's admin port, and its metrics."""
+    app = web.Application()
+    one.add_routes(app)
+    async with TestClient(TestServer(app)) as client:
+        paths = {route.resource.canonical for route in app.router.routes() if route.method == "GET" and route.resource}
+        answers = [await (await client.get(path)).text() for path in sorted(paths)]
+    return "".join(answers) + generate_latest(one.registry).decode()
+
+
 def names(jobs: OperatorJobs) -> list[str]:
     """Return the names of all jobs."""
     return [job.job_name for job in jobs.jobs]
@@ -171,7 +189,10 @@ async def test_secrets_are_read_when_they_come_and_again_when_they_change(cluste
         await until(lambda: jobs.refused and not jobs.jobs, lambda: jobs.jobs)
 
 
-async def test_a_password_from_a_secret_opens_the_page(cluster: Cluster, tmp_path: Path) -> None:
+async def test_a_password_from_a_secret_opens_the_page_and_is_nowhere_to_be_seen(
+    cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     auth = "basicAuth: {username: {name: auth, key: user}, password: {name: auth, key: password}}"
     async with exporter("sesame") as page:
         await cluster.secret("auth", {"user": "me", "password": "sesame"})
@@ -179,7 +200,10 @@ async def test_a_password_from_a_secret_opens_the_page(cluster: Cluster, tmp_pat
         await cluster.put(POD_MONITOR.replace("path: /pods", auth))
         async with agent(tmp_path, cluster.section(pod_monitor_selector={})) as one:
             await until(lambda: page.served, lambda: (page, one.targets.by_job))
+            shown = await everything_shown(one)
     assert page.refused == 0
+    assert f"podMonitor/{cluster.name}/cart/0" in shown  # It is the right thing that was looked at.
+    assert "sesame" not in shown + caplog.text + repr(one.targets.by_job) + repr(one.resources.jobs)
     held = on_disk(tmp_path)
     assert b"cluster" in held  # It is the buffer that was looked at.
     assert b"sesame" not in held
@@ -215,3 +239,45 @@ async def test_a_kind_that_is_forbidden_is_told_and_leaves_the_others_alone(clus
         assert names(jobs) == [f"serviceMonitor/{cluster.name}/cart/0"]
         failures = "".join(jobs.tools.failures.values())
         assert f"forbidden to list podmonitors.monitoring.coreos.com in namespace {cluster.name}" in failures
+
+
+async def test_the_command_shows_what_comes_of_resources_with_no_more_rights_than_the_page_says(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    page = Path(__file__).parents[4] / "docs" / "operator.md"
+    role = re.search(r"```yaml\n(apiVersion.*?)```", page.read_text(), re.DOTALL)
+    assert role is not None
+    token = await cluster.server.token(f"agent-{cluster.name}", yaml.safe_load(role[1])["rules"])
+    await cluster.secret("auth", {"user": "me", "password": "sesame"})
+    auth = "basicAuth: {username: {name: auth, key: user}, password: {name: auth, key: password}}"
+    await cluster.pod("cart-0", 8080, app="cart")
+    await cluster.service("cart", "cart-0", 8080, app="cart")
+    await cluster.put(SERVICE_MONITOR.replace("path: /first", auth))
+    await cluster.put("{kind: PodMonitor, metadata: {name: wrong}, spec: {selector: {}, scrapeClass: none}}")
+    await cluster.put(
+        "{kind: Probe, metadata: {name: site}, spec: {prober: {url: prober}, targets: {staticConfig: {static: [a]}}}}"
+    )
+    await cluster.put(
+        """
+        kind: ScrapeConfig
+        metadata: {name: nodes}
+        spec: {kubernetesSDConfigs: [{role: Ingress}], staticConfigs: [{targets: ["s:1"]}]}
+        """
+    )
+    others: dict[str, Any] = {"probe_selector": {}, "scrape_config_selector": {}}
+    within = {"pod_monitor_namespace_selector": {"matchLabels": {"of": cluster.name}}}
+    file = tmp_path / "agent.yml"
+    file.write_text(yaml.safe_dump({"operator": cluster.section(token, **ALL, **others, **within)}))
+    run = await asyncio.to_thread(CliRunner().invoke, targets_command, ["--config", str(file), "--json"])
+    assert run.exit_code == 0, run.output
+    shown = json.loads(run.stdout)
+    assert [(one["scrapePool"], one["scrapeUrl"]) for one in shown["activeTargets"]] == [
+        (f"probe/{cluster.name}/site", "http://prober/probe?target=a"),
+        (f"scrapeConfig/{cluster.name}/nodes", "http://s:1/metrics"),
+        (f"serviceMonitor/{cluster.name}/cart/0", "http://127.0.0.1:8080/metrics"),
+    ]
+    reason = 'spec.scrapeClass: "none" is none of the scrape_classes'
+    assert shown["refusedResources"] == [{"kind": "PodMonitor", "resource": f"{cluster.name}/wrong", "reason": reason}]
+    text = await asyncio.to_thread(CliRunner().invoke, targets_command, ["--config", str(file)])
+    assert f"refused: PodMonitor {cluster.name}/wrong: {reason}" in text.stdout
+    assert "sesame" not in run.output + text.output
