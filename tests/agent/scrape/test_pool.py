@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from agent.config.scrape import PROTOCOLS, ScrapeConfig
 from agent.scrape.part import Part
 from agent.scrape.pool import ScrapePool
+from agent.scrape.turn import TurnOf
 from agent.targets import Target
 from pipeline.errors import TransientError
 from pipeline.telemetry import ScrapeMetrics
@@ -87,7 +88,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(accelerated: bool = False) -> AsyncIterator[World]:
+async def world(accelerated: bool = False, turn_of: TurnOf | None = None) -> AsyncIterator[World]:
     async def handler(request: web.Request) -> web.Response:
         page = made.pages.get(request.path.lstrip("/"), "")
         return web.Response(text=page, status=200 if page else 500)
@@ -109,6 +110,7 @@ async def world(accelerated: bool = False) -> AsyncIterator[World]:
             external_labels={},
             cluster_label="",
             clock=clock,
+            turn_of=turn_of,
             accelerated=accelerated,
         )
         made = World(clock, pool, url.removesuffix("/metrics"), registry)
