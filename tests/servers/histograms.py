@@ -1,6 +1,7 @@
 """A real client_golang target with native histograms, exemplars and UTF-8 names, built with Go from `histograms_go`."""
 
 import hashlib
+import io
 import shutil
 from pathlib import Path
 from typing import Self
@@ -48,6 +49,16 @@ class Histograms:
             session.get(f"http://{self.address}/metrics", headers={"Accept": accept}) as answer,
         ):
             return await answer.read(), answer.headers["Content-Type"]
+
+    async def convert(self, page: bytes) -> bytes:
+        """Return a text page as client_golang writes it in protobuf."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"http://{self.address}/convert", data=io.BytesIO(page)) as answer,
+        ):
+            body = await answer.read()
+            assert answer.status == 200, body
+            return body
 
     async def observe(self) -> None:
         """Add two observations to every metric."""

@@ -1,7 +1,7 @@
 // A target with every kind of metric that client_golang has, for tests.
 //
 // GET /metrics is the page; GET /observe adds two observations to each, GET /reset takes all series of the
-// vectors away.
+// vectors away. POST /convert answers with the protobuf of a text page.
 package main
 
 import (
@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 type metrics struct {
@@ -63,6 +65,21 @@ func (m *metrics) observe(value float64) {
 	m.summary.Observe(value)
 }
 
+func convert(w http.ResponseWriter, r *http.Request) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	encoder := expfmt.NewEncoder(w, expfmt.NewFormat(expfmt.TypeProtoDelim).WithEscapingScheme(model.NoEscaping))
+	for _, family := range families {
+		if err := encoder.Encode(family); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to listen on")
 	flag.Parse()
@@ -78,5 +95,6 @@ func main() {
 		m.both.Reset()
 		m.native.Reset()
 	})
+	http.HandleFunc("/convert", convert)
 	log.Fatal(http.ListenAndServe(*listen, nil))
 }
