@@ -1,4 +1,4 @@
-"""What one receiver is to get of a batch: `write_relabel_configs`, and no exemplars or metadata where it wants none.
+"""What one receiver is to get of a batch: `write_relabel_configs`, and no more than it wants of what a batch carries.
 
 A batch travels as the bytes it was encoded to (ARCHITECTURE 1); only for a receiver that asks for less, or for other
 labels, it is taken apart here. Source: Prometheus documentation, `<remote_write>`.
@@ -33,6 +33,7 @@ class Rewrite:
     rules: Rules
     exemplars: bool
     metadata: bool
+    histograms: bool = True
     _known: dict[bytes, bytes | None] = field(default_factory=dict)
     _known_bytes: int = 0
 
@@ -62,12 +63,16 @@ class Rewrite:
         labels = self._labels(raw[start:behind_labels])
         if labels is None:
             return b"", 0
-        parts, items, at = [labels], 0, behind_labels
+        parts, items, at, left_out = [labels], 0, behind_labels, False
         for tag, _, _, behind in fields(raw, behind_labels, end):
-            if tag != EXEMPLAR or self.exemplars:
+            if (tag == EXEMPLAR and not self.exemplars) or (tag == HISTOGRAM and not self.histograms):
+                left_out = True
+            else:
                 parts.append(raw[at:behind])
-            items += tag in (SAMPLE, HISTOGRAM)
+                items += tag in (SAMPLE, HISTOGRAM)
             at = behind
+        if left_out and len(parts) == 1:
+            return b"", 0  # what has labels alone says nothing
         return b"".join(parts), items
 
     def _labels(self, encoded: bytes) -> bytes | None:
@@ -90,11 +95,12 @@ class Rewrite:
 def rewrite_for(config: RemoteWriteConfig, legacy_names: bool = False) -> Rewrite | None:
     """Return what a receiver's batches need, None where they go as they are.
 
-    Exemplars and metadata are part of a batch; they are taken out where a file says so in words
-    (`send_exemplars: false`, `metadata_config: {send: false}`).
+    Exemplars, native histograms and metadata are part of a batch; they are taken out where a file says so in words
+    (`send_exemplars: false`, `send_native_histograms: false`, `metadata_config: {send: false}`).
     """
     exemplars = config.send_exemplars or "send_exemplars" not in config.model_fields_set
+    histograms = config.send_native_histograms or "send_native_histograms" not in config.model_fields_set
     metadata = config.metadata_config.send
-    if exemplars and metadata and not config.write_relabel_configs:
+    if exemplars and histograms and metadata and not config.write_relabel_configs:
         return None
-    return Rewrite(compile_rules(config.write_relabel_configs, legacy_names), exemplars, metadata)
+    return Rewrite(compile_rules(config.write_relabel_configs, legacy_names), exemplars, metadata, histograms)

@@ -7,7 +7,10 @@ from pipeline.send.config import RemoteWriteConfig
 from pipeline.send.rewrite import Rewrite, rewrite_for
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError
+from pipeline.wire.histogram import STALE_HISTOGRAM
+from pipeline.wire.protobuf import encode_bytes
 from pipeline.wire.remote_write import (
+    HISTOGRAM,
     METADATA,
     decode,
     encode_exemplar,
@@ -54,6 +57,16 @@ def test_a_batch_goes_as_it_is_unless_the_receiver_wants_less() -> None:
     assert rewriting() is None
     assert rewriting(send_exemplars=True) is None
     assert rewriting(send_exemplars=False) is not None
+
+
+def test_native_histograms_are_left_out_where_the_file_says_so() -> None:
+    histogram = encode_series(encode_labels([("__name__", "h")]) + encode_bytes(HISTOGRAM, STALE_HISTOGRAM))
+    both = snappy.compress(histogram + series(1, __name__="a"))
+    assert rewriting(send_native_histograms=True) is None
+    labels, items, _ = rewritten(both, send_native_histograms=False)
+    assert (labels, items) == ([{"__name__": "a"}], 1)
+    assert rewritten(both, send_exemplars=False)[1] == 2
+    assert rewritten(snappy.compress(histogram), send_native_histograms=False) == ([], 0, b"")
 
 
 def test_rules_drop_and_relabel_series() -> None:
