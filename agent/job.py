@@ -3,12 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from agent.config.scrape import ScrapeConfig
 from agent.discovery.groups import TargetGroup
 from agent.special_labels import defaults
 from agent.target import Dropped, Target, discovered_labels, finish
-from pipeline.relabel import compile_rules
+from pipeline.relabel import Rules, compile_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,12 @@ class Job:
 
     def __init__(self, config: ScrapeConfig) -> None:
         self.config = config
-        self.rules = compile_rules(config.relabel_configs, config.legacy_names)
         self._made: dict[tuple[str, int], _Made] = {}
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The job's rules, compiled when they are first needed: a reload may bring a thousand jobs at once."""
+        return compile_rules(self.config.relabel_configs, self.config.legacy_names)
 
     def targets(self, groups: Iterable[TargetGroup]) -> JobTargets:
         """Return what comes of all groups; for one thread at a time. What came of a group before is taken again."""

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from contextlib import aclosing
 from typing import Final
 
 from agent.config.scrape import ScrapeConfig
@@ -115,6 +114,7 @@ class Targets:
             changed, self._changed = self._changed, set()
             for name in sorted(changed):
                 await self._rebuild(name)
+                await asyncio.sleep(0)  # A thousand jobs of custom resources are many short steps, not one long one.
             yield [target for targets in self.by_job.values() for target in targets.active]
 
     async def _rebuild(self, name: str) -> None:
