@@ -1,7 +1,7 @@
 """Asking an HTTP API: one request, bounded in time and size, and what is wrong with its answer."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -13,6 +13,7 @@ from pipeline.errors import PermanentError, TransientError
 from pipeline.http_client import HttpAccess
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+LARGE_BYTES: Final = 128 * 1024
 _REASON_CHARS = 200
 
 T = TypeVar("T")
@@ -72,6 +73,11 @@ async def ask(
         raise TransientError(f"{url}: no answer within {timeout_s:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise TransientError(f"{url}: {error or type(error).__name__}") from error
+
+
+async def aside(answer: Answer, work: Callable[[], T]) -> T:
+    """Do what is to be done with an answer; with a large one in a thread, so that the loop stays free."""
+    return await asyncio.to_thread(work) if len(answer.body) > LARGE_BYTES else work()
 
 
 async def read_answer(url: str, response: aiohttp.ClientResponse) -> Answer:

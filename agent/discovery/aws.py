@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
-from xml.etree.ElementTree import Element, ParseError, XMLParser, fromstring
+from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 import aiohttp
 
 from agent.config.ec2 import Ec2SdConfig
-from agent.discovery.ask import Answer, read_answer
+from agent.discovery.ask import Answer, aside, read_answer
 from agent.discovery.tools import Tools
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.http_client import HttpAccess
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from botocore.session import Session
 
+_PIECE_BYTES: Final = 1 << 16
 _FORM: Final = "application/x-www-form-urlencoded; charset=utf-8"
 _STALE: Final = ("AuthFailure", "UnauthorizedOperation", "ExpiredToken", "RequestExpired", "InvalidClientTokenId")
 """Errors after which credentials are looked for anew."""
@@ -61,7 +63,7 @@ class Aws:
             raise TransientError(f"{self._service}: no answer to {action} within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TransientError(f"{self._service}: {action}: {error or type(error).__name__}") from error
-        return self._read(action, answer)
+        return await aside(answer, partial(self._read, action, answer))
 
     def _sign(self, body: bytes) -> tuple[str, dict[str, str]]:
         from botocore.auth import SigV4Auth
@@ -81,7 +83,7 @@ class Aws:
 
     def _read(self, action: str, answer: Answer) -> Element:
         try:
-            root = fromstring(answer.body, parser=XMLParser())
+            root = _parse(answer.body)
         except ParseError as error:
             answer.require_ok()
             raise PermanentError(f"{answer.url}: not XML: {error}") from error
@@ -95,6 +97,13 @@ class Aws:
         if root.tag != f"{action}Response":
             raise PermanentError(f"{answer.url}: not an answer to {action}: <{root.tag}>")
         return root
+
+
+def _parse(body: bytes) -> Element:
+    parser = XMLParser()
+    for begin in range(0, len(body), _PIECE_BYTES):  # A page in one piece would hold all other threads.
+        parser.feed(body[begin : begin + _PIECE_BYTES])
+    return parser.close()
 
 
 def _refusal(reason: str, answer: Answer) -> PipelineError:

@@ -13,7 +13,6 @@ from typing import Final
 from agent.config.consul import ConsulSdConfig
 from agent.discovery.ask import open_session
 from agent.discovery.consul_api import ConsulApi, unix_path
-from agent.discovery.consul_targets import group_of_instances
 from agent.discovery.groups import TargetGroup
 from agent.discovery.tools import Groups, Place, Tools
 from pipeline.errors import PipelineError
@@ -106,9 +105,7 @@ class _Following:
         return index
 
     async def _ask_service(self, name: str, index: int) -> int:
-        datacenter = await self._api.datacenter()
-        index, instances = await self._api.instances(name, index)
-        self._groups[name] = group_of_instances(name, datacenter, self._config.tag_separator, instances)
+        index, self._groups[name] = await self._api.group(name, index)
         return index
 
     def _follow_services(self, names: set[str]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -9,8 +10,9 @@ import aiohttp
 from pydantic import SecretStr, TypeAdapter
 
 from agent.config.consul import ConsulSdConfig
-from agent.discovery.ask import Answer, Shape, ask
-from agent.discovery.consul_targets import Instance
+from agent.discovery.ask import Answer, Shape, aside, ask
+from agent.discovery.consul_targets import Instance, group_of_instances
+from agent.discovery.groups import TargetGroup
 from pipeline.errors import PermanentError
 from pipeline.http_client import HttpAccess
 from pipeline.http_config import BasicAuth
@@ -83,15 +85,23 @@ class ConsulApi:
 
     async def services(self, index: int) -> tuple[int, dict[str, list[str] | None]]:
         """Return all services with their tags when they are newer than `index`, or WAIT_S later; and their index."""
-        return await self._newer("/v1/catalog/services", index, self._config.filter, (), _SERVICES)
+        return await self._newer(
+            "/v1/catalog/services", index, self._config.filter, (), lambda answer: answer.read(_SERVICES)
+        )
 
-    async def instances(self, service: str, index: int) -> tuple[int, list[Instance]]:
+    async def group(self, service: str, index: int) -> tuple[int, TargetGroup]:
         """Return a service's instances that have all configured tags, healthy or not; `index` as above."""
+        datacenter = await self.datacenter()
+
+        def read(answer: Answer) -> TargetGroup:
+            instances = answer.read(_INSTANCES)
+            return group_of_instances(service, datacenter, self._config.tag_separator, instances)
+
         path = f"/v1/health/service/{quote(service, safe='')}"
-        return await self._newer(path, index, self._config.health_filter, self._config.tags, _INSTANCES)
+        return await self._newer(path, index, self._config.health_filter, self._config.tags, read)
 
     async def _newer(
-        self, path: str, index: int, matching: str, tags: tuple[str, ...], shape: TypeAdapter[T]
+        self, path: str, index: int, matching: str, tags: tuple[str, ...], read: Callable[[Answer], T]
     ) -> tuple[int, T]:
         params = [("tag", tag) for tag in tags]
         params += [("node-meta", f"{name}:{value}") for name, value in self._config.node_meta.items()]
@@ -100,7 +110,7 @@ class ConsulApi:
         params += [("index", str(index))] if index else []
         timeout_s = HELD_ANSWER_S if index else ANSWER_S
         answer = await self._ask(path, [*params, ("wait", f"{WAIT_S}s")], timeout_s)
-        return _index_of(answer), answer.read(shape)
+        return _index_of(answer), await aside(answer, partial(read, answer))
 
     async def _ask(self, path: str, params: list[tuple[str, str]], timeout_s: float = ANSWER_S) -> Answer:
         config = self._config

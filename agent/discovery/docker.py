@@ -11,7 +11,7 @@ import orjson
 from pydantic import Field, TypeAdapter
 
 from agent.config.docker import DockerSdConfig
-from agent.discovery.ask import Answer, Shape, ask, open_session
+from agent.discovery.ask import Answer, Shape, aside, ask, open_session
 from agent.discovery.groups import ADDRESS, TargetGroup
 from agent.discovery.labels import host_port, label_part
 from agent.discovery.refresh import refreshed
@@ -110,9 +110,14 @@ async def find_containers(
     for entry in config.filters:
         filters.setdefault(entry.name, []).extend(entry.values)
     given = {"filters": orjson.dumps(filters).decode()} if filters else {}
-    containers = (await get(f"{prefix}/containers/json", **given)).read(_CONTAINERS)
-    networks = (await get(f"{prefix}/networks")).read(_NETWORKS)
-    return [TargetGroup(config.host, tuple(targets_of(config, containers, networks)), {})]
+    containers = await get(f"{prefix}/containers/json", **given)
+    networks = await get(f"{prefix}/networks")
+
+    def read() -> list[TargetGroup]:
+        targets = targets_of(config, containers.read(_CONTAINERS), networks.read(_NETWORKS))
+        return [TargetGroup(config.host, tuple(targets), {})]
+
+    return await aside(containers, read)
 
 
 def _base_url(host: str) -> str:
