@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.config.files import matching
 from agent.config.lists import FileSdConfig
-from agent.discovery.groups import TargetGroup, parse_json, parse_yaml
+from agent.discovery.groups import Reading, TargetGroup, parse_json, parse_yaml
 from agent.discovery.tools import Groups, Place, Tools
 from pipeline.errors import PermanentError, PipelineError, TransientError
 
@@ -23,6 +23,7 @@ async def file_groups(config: FileSdConfig, at: Place, tools: Tools) -> Groups:
     A file that cannot be read keeps its last good groups; it is read again when it changes, and at every refresh.
     """
     known: dict[Path, tuple[Stamp, list[TargetGroup]]] = {}
+    readings: dict[Path, Reading] = {}
     yielded: list[TargetGroup] | None = None
     refresh_at_s = tools.clock()
     while True:
@@ -31,14 +32,15 @@ async def file_groups(config: FileSdConfig, at: Place, tools: Tools) -> Groups:
             refresh_at_s = tools.clock() + config.refresh_interval
         stamps = await asyncio.to_thread(lambda: dict(_stamps(config.files)))
         for path in known.keys() - stamps.keys():
-            del known[path]
+            del known[path], readings[path]
             tools.succeeded(at, str(path))
         for path, stamp in stamps.items():
             last = known.get(path)
             if not all_again and last is not None and last[0] == stamp:
                 continue
+            reading = readings.setdefault(path, _reading(path))
             try:
-                known[path] = (stamp, await asyncio.to_thread(read_groups, path))
+                known[path] = (stamp, await asyncio.to_thread(read_groups, path, reading))
                 tools.succeeded(at, str(path))
             except PipelineError as error:
                 known[path] = (stamp, last[1] if last else [])
@@ -50,17 +52,29 @@ async def file_groups(config: FileSdConfig, at: Place, tools: Tools) -> Groups:
         await tools.sleep(min(LOOK_S, max(refresh_at_s - tools.clock(), 0.0) or LOOK_S))
 
 
-def read_groups(path: Path) -> list[TargetGroup]:
-    """Read one file, by its name's end as JSON or YAML; raises PipelineError with what is wrong."""
-    meta = {"__meta_filepath": str(path)}
+def read_groups(path: Path, reading: Reading | None = None) -> list[TargetGroup]:
+    """Read one file, by its name's end as JSON or YAML; raises PipelineError with what is wrong.
+
+    `reading` remembers what the file held last, so that the same is not read again.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except OSError as error:
         raise TransientError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PermanentError(f"{path}: not UTF-8: {error}") from error
-    read = parse_json if path.suffix.lower() == ".json" else parse_yaml
-    return read(text, str(path), meta)
+    return (reading or _reading(path))(text)
+
+
+def _reading(path: Path) -> Reading:
+    meta = {"__meta_filepath": str(path)}
+    parse = parse_json if path.suffix.lower() == ".json" else parse_yaml
+
+    def read(text: bytes) -> list[TargetGroup]:
+        try:
+            return parse(text.decode(), str(path), meta)
+        except UnicodeDecodeError as error:
+            raise PermanentError(f"{path}: not UTF-8: {error}") from error
+
+    return Reading(read)
 
 
 def _stamps(patterns: tuple[Path, ...]) -> Iterator[tuple[Path, Stamp]]:

@@ -1,8 +1,10 @@
 """Target groups: what every kind of discovery gives, and how Prometheus writes them in JSON and YAML."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
+from sys import intern
 from typing import Any
 
 from agent.config.lists import StaticConfig
@@ -26,7 +28,25 @@ class TargetGroup:
 
 def group_of(config: StaticConfig, source: str, meta: Mapping[str, str]) -> TargetGroup:
     """Return the group of a list of addresses; `meta` are the labels that discovery adds of its own."""
-    return TargetGroup(source, tuple({ADDRESS: address} for address in config.targets), {**config.labels, **meta})
+    # Thousands of groups have the same names and values.
+    labels = {intern(name): intern(value) for name, value in {**config.labels, **meta}.items()}
+    return TargetGroup(source, tuple({ADDRESS: address} for address in config.targets), labels)
+
+
+class Reading:
+    """Reads text into groups, but not a second time what it read last: then its groups are the very same."""
+
+    def __init__(self, read: Callable[[bytes], list[TargetGroup]]) -> None:
+        self._read = read
+        self._digest = b""
+        self._groups: list[TargetGroup] = []
+
+    def __call__(self, text: bytes) -> list[TargetGroup]:
+        """Return the text's groups; raises PermanentError as `read` does, and then forgets nothing."""
+        digest = blake2b(text, digest_size=16).digest()
+        if digest != self._digest:
+            self._groups, self._digest = self._read(text), digest
+        return self._groups
 
 
 def parse_json(text: bytes | str, source: str, meta: Mapping[str, str]) -> list[TargetGroup]:

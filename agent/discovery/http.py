@@ -1,6 +1,5 @@
 """`http_sd_configs`: target groups that a URL answers with. Source: Prometheus documentation, HTTP SD."""
 
-import asyncio
 import re
 from functools import partial
 
@@ -44,4 +43,4 @@ async def fetch_groups(
     content_type = answer.headers.get("Content-Type", "").strip()
     if not _JSON.fullmatch(content_type):
         raise PermanentError(f'{config.url}: unsupported content type "{content_type}"')
-    return await aside(answer, partial(parse_json, answer.body, config.url, {"__meta_url": config.url}))
+    return await aside(answer, partial(reading or _reading(config), answer.body))

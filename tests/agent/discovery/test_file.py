@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from agent.config import FileSdConfig
 from agent.discovery import Groups, Place, TargetGroup
 from agent.discovery.file import file_groups, read_groups
+from agent.discovery.groups import Reading, parse_json
 from pipeline.errors import PermanentError
 from tests.agent.discovery.tools import Bench, addresses, bench
 
@@ -91,3 +93,16 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, text: str,
 def test_an_empty_yaml_file_has_no_groups(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text("# none yet\n")
     assert read_groups(tmp_path / "a.yml") == []
+
+
+def test_a_file_that_holds_the_same_as_before_gives_the_very_same_groups(tmp_path: Path) -> None:
+    path, reading = tmp_path / "a.json", Reading(partial(parse_json, source="a", meta={}))
+    path.write_text('[{"targets": ["a:1"]}]')
+    before = read_groups(path, reading)
+    path.write_text('[{"targets": ["a:1"]}]')
+    assert read_groups(path, reading) is before
+    path.write_text("[null]")
+    with pytest.raises(PermanentError):
+        read_groups(path, reading)
+    path.write_text('[{"targets": ["a:2"]}]')
+    assert addresses(read_groups(path, reading)) == ["a:2"]
