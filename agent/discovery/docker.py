@@ -114,8 +114,9 @@ async def find_containers(
     networks = await get(f"{prefix}/networks")
 
     def read() -> list[TargetGroup]:
-        targets = targets_of(config, containers.read(_CONTAINERS), networks.read(_NETWORKS))
-        return [TargetGroup(config.host, tuple(targets), {})]
+        running: list[Container] = containers.read(_CONTAINERS)
+        known: list[Network] = networks.read(_NETWORKS)
+        return [TargetGroup(config.host, tuple(targets_of(config, running, known)), {})]
 
     return await aside(containers, read)
 

@@ -2,6 +2,7 @@
 API Reference, DescribeInstances and DescribeAvailabilityZones.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -49,11 +50,14 @@ class _Finding:
         params = {**_filters(self._config), "MaxResults": str(PAGE_INSTANCES)}
         while True:
             page = await self._aws.ask("DescribeInstances", params)
-            targets += targets_of(page, self._aws.region, self._config.port, self._zone_ids or {})
+            targets += await asyncio.to_thread(self._targets, page)  # A page can have a thousand.
             token = page.findtext("nextToken")
             if not token:
                 return [TargetGroup(self._aws.region, tuple(targets), {})]
             params["NextToken"] = token
+
+    def _targets(self, page: Element) -> list[Mapping[str, str]]:
+        return list(targets_of(page, self._aws.region, self._config.port, self._zone_ids or {}))
 
 
 def zone_ids_of(answer: Element) -> dict[str, str]:
