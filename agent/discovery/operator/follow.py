@@ -14,8 +14,9 @@ from agent.discovery.kubernetes.watches import Watches
 from agent.discovery.operator.convert import Kind, Parsed, RefusedError, convert
 from agent.discovery.operator.part import Values
 from agent.discovery.operator.secrets import Secrets
-from agent.discovery.operator.views import Item, View, open_views
-from agent.discovery.tools import Tools
+from agent.discovery.operator.views import Item, View, open_views, own_namespace
+from agent.discovery.tools import Place, Tools
+from pipeline.errors import PipelineError
 from pipeline.telemetry import OperatorMetrics
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ SECRETS_S: Final = 60.0
 MISSING_S: Final = 10.0
 """The same while something that is needed cannot be read."""
 SETTLE_S: Final = 0.25
+RETRY_S: Final = 30.0
 
 Jobs = tuple[ScrapeConfig, ...]
 
@@ -77,6 +79,7 @@ class OperatorJobs:
         self._changed = changed
         self._reserved = frozenset(reserved)
         self._secrets_s = secrets_s
+        self._server = server_of(settings.access, Watches.of(tools))
         self._wake = asyncio.Event()
         self._made: dict[tuple[str, str], _Made] = {}
         self.jobs: Jobs = before
@@ -84,8 +87,10 @@ class OperatorJobs:
 
     async def run(self) -> None:
         """Follow everything, until cancelled."""
+        while (namespace := self._own_namespace()) is None:
+            await self.tools.sleep(RETRY_S)
         async with AsyncExitStack() as stack:
-            views, secrets = await self._open(stack)
+            views, secrets = await self._open(stack, namespace)
             while True:
                 due = await self._wait(self._secrets_s if secrets.is_complete else min(MISSING_S, self._secrets_s))
                 if all(view.tried for view in views):
@@ -93,17 +98,29 @@ class OperatorJobs:
 
     async def find(self) -> None:
         """Try everything once: `jobs` and `refused` then say what came of it."""
+        if (namespace := self._own_namespace()) is None:
+            return
         async with AsyncExitStack() as stack:
-            views, secrets = await self._open(stack)
+            views, secrets = await self._open(stack, namespace)
             while not all(view.tried for view in views):
                 await self._wake.wait()
                 self._wake.clear()
             await self._update(views, secrets, again=False)
 
-    async def _open(self, stack: AsyncExitStack) -> tuple[list[View], Secrets]:
-        server = server_of(self._settings.access, Watches.of(self.tools))
-        views = await open_views(stack, self._settings, server, self.tools, self._wake)
-        return views, Secrets(server)
+    def _own_namespace(self) -> str | None:
+        """Return the agent's own namespace, or None after telling why it is not known."""
+        place = Place("operator", "namespace", 0)
+        try:
+            namespace = own_namespace(self._settings, self._server)
+        except PipelineError as error:
+            self.tools.failed(place, "namespace", error)
+            return None
+        self.tools.succeeded(place, "namespace")
+        return namespace
+
+    async def _open(self, stack: AsyncExitStack, namespace: str) -> tuple[list[View], Secrets]:
+        views = await open_views(stack, self._settings, namespace, self._server, self.tools, self._wake)
+        return views, Secrets(self._server)
 
     async def _wait(self, seconds: float) -> bool:
         """Wait for a change, or until Secrets are due; return whether they are."""

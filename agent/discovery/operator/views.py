@@ -5,9 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from agent.config.label_selector import LabelSelector
 from agent.config.operator import OperatorConfig
 from agent.discovery.kubernetes.api import ApiServer
 from agent.discovery.kubernetes.follow import Selection
@@ -16,8 +15,6 @@ from agent.discovery.kubernetes.watches import Watch, Watches
 from agent.discovery.operator.convert import KINDS, Kind, Parsed, RefusedError, parse
 from agent.discovery.tools import Place, Tools
 from pipeline.errors import PermanentError, PipelineError
-
-RETRY_S: Final = 30.0
 
 Item = Parsed | RefusedError
 
@@ -47,8 +44,24 @@ class View:
                 yield key, item
 
 
+def own_namespace(settings: OperatorConfig, server: ApiServer) -> str:
+    """Return the namespace that kinds without a namespace selector are looked for in; raises PipelineError."""
+    if namespace := settings.namespace or server.cluster.namespace:
+        return namespace
+    kinds = [name for name, selector, within in settings.selectors() if selector is not None and within is None]
+    if kinds:
+        missing = ", ".join(f"{name}_namespace_selector" for name in kinds)
+        raise PermanentError(f"the agent's own namespace is not known: set operator.namespace, or {missing}")
+    return ""
+
+
 async def open_views(
-    stack: AsyncExitStack, settings: OperatorConfig, server: ApiServer, tools: Tools, wake: asyncio.Event
+    stack: AsyncExitStack,
+    settings: OperatorConfig,
+    namespace: str,
+    server: ApiServer,
+    tools: Tools,
+    wake: asyncio.Event,
 ) -> list[View]:
     """Begin to watch every kind that is selected, until the stack is closed; each change sets `wake`."""
     watches = Watches.of(tools)
@@ -58,13 +71,12 @@ async def open_views(
         return await stack.enter_async_context(watches.watch(server, selection, keep, heard))
 
     views = []
-    for kind in KINDS:
-        selector: LabelSelector | None = getattr(settings, f"{kind.setting}_selector")
-        within: LabelSelector | None = getattr(settings, f"{kind.setting}_namespace_selector")
+    kinds = {kind.setting: kind for kind in KINDS}
+    for name, selector, within in settings.selectors():
         if selector is None:
             continue
-        namespace = "" if within is not None else settings.namespace or await _own_namespace(server, tools)
-        selection = Selection(kind.resource, namespace, selector.text)
+        kind = kinds[name]
+        selection = Selection(kind.resource, namespace if within is None else "", selector.text)
         resources = await watch(selection, partial(_read, kind))
         narrowed = within.text if within is not None else ""
         namespaces = await watch(Selection(NAMESPACES, label_selector=narrowed), _is_there) if narrowed else None
@@ -92,17 +104,3 @@ def _read(kind: Kind, resource: Mapping[str, Any]) -> Item:
 
 def _is_there(namespace: Mapping[str, Any]) -> bool:
     return True  # Its name is all that is needed of a namespace, and that is its key.
-
-
-async def _own_namespace(server: ApiServer, tools: Tools) -> str:
-    place = Place("operator", "namespace", 0)
-    while True:
-        try:
-            if not (namespace := server.cluster.namespace):
-                raise PermanentError("the agent's own namespace is not known: set operator.namespace")
-        except PipelineError as error:
-            tools.failed(place, "namespace", error)
-            await tools.sleep(RETRY_S)
-        else:
-            tools.succeeded(place, "namespace")
-            return namespace
