@@ -6,7 +6,6 @@ that may already be on their way are never touched, since nobody could say wheth
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Final
 
 from agent.push.lanes import WINDOW_BATCHES
 from agent.scrape.part import Part
-from pipeline.errors import PermanentError
+from pipeline.errors import PermanentError, PipelineError
 from pipeline.log.interface import Appending, LogFullError, Partition, Record, TopicSpec
 from pipeline.log.sqlite import SqliteLog
 from pipeline.telemetry import AgentMetrics
@@ -23,6 +22,9 @@ from pipeline.wire.envelope import METRICS_ENCODING, Envelope, Headers, Signal, 
 from pipeline.wire.envelope import crc32c as checksum
 
 logger = logging.getLogger(__name__)
+
+Numbered = tuple[Headers, Part]
+"""A batch as it is kept; the log writes its number into the headers."""
 
 _AGENT_KEY: Final = b"agent"
 EVICT_BATCHES: Final = 16
@@ -112,14 +114,15 @@ class Buffer:
     async def put(self, lane: int, parts: Sequence[Part]) -> None:
         """Keep parts as batches of a lane; they are on disk when this returns.
 
-        Where there is no room that may be made, they are dropped, counted and logged: only when what is left in the
-        buffer may be on its way already.
+        Where the disk does not take them, or there is no room that may be made, they are dropped, counted and logged:
+        the latter only when what is left in the buffer may be on its way already.
         """
         at = self.partition(lane)
         left = [(to_headers(self._envelope(lane, part)), part) for part in parts]
+        why_not: PipelineError | None = None
         for _ in range(MAKE_ROOM_TRIES):
-            left = await self._append(at, left)
-            if not left:
+            left, why_not = await self._append(at, left)
+            if not isinstance(why_not, LogFullError):
                 break
             async with self._room:
                 if not await self._make_room():
@@ -127,24 +130,27 @@ class Buffer:
         if left:
             samples = sum(part.items for _, part in left)
             self.metrics.dropped.inc(samples)
-            logger.error("no room in the buffer: %d samples are dropped", samples, extra={"lane": lane})
+            logger.error("%d samples are dropped: %s", samples, why_not, extra={"lane": lane})
         for event in self._changed.values():
             event.set()
 
-    async def _append(self, at: Partition, batches: list[tuple[Headers, Part]]) -> list[tuple[Headers, Part]]:
-        """Append batches to a lane and return those that had no room; the others are on disk."""
+    async def _append(self, at: Partition, batches: list[Numbered]) -> tuple[list[Numbered], PipelineError | None]:
+        """Append batches to a lane; return those that the log did not take, and why. The others are on disk."""
         placed: list[Appending] = []
-        with contextlib.suppress(LogFullError):
+        why_not: PipelineError | None = None
+        try:
             for headers, part in batches:
                 placed.append(await self.log.append_numbered(at, headers, part.payload))
+        except PipelineError as error:
+            why_not = error
         for done, appending in enumerate(placed):
             try:
                 await appending
-            except LogFullError:
+            except PipelineError as error:
                 # What was placed behind a failed append has failed too.
-                return batches[done:]
+                return batches[done:], error
             self.metrics.buffered_samples.inc(batches[done][1].items)
-        return batches[len(placed) :]
+        return batches[len(placed) :], why_not
 
     def _envelope(self, lane: int, part: Part) -> Envelope:
         return Envelope(
@@ -205,12 +211,18 @@ class Buffer:
                 await self._evict(lane, first, min(last, young - 1))
 
     async def _make_room(self) -> bool:
-        """Evict the oldest batches that cannot be on their way yet; returns False where there are none."""
-        oldest = await self._oldest()
-        if oldest is None:
+        """Evict the oldest batches that cannot be on their way yet; returns False where there are none.
+
+        Or where the disk does not even take that they go.
+        """
+        try:
+            oldest = await self._oldest()
+            if oldest is not None:
+                await self._evict(*oldest[1:])
+        except PipelineError as error:
+            logger.error("no room can be made in the buffer: %s", error)
             return False
-        await self._evict(*oldest[1:])
-        return True
+        return oldest is not None
 
     async def _oldest(self) -> tuple[int, int, int, int] | None:
         """Return (time in ms, lane, first, last) of the lane whose oldest evictable batches are the oldest of all."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from agent.scrape.part import Part
 from agent.scrape.pool import ScrapePool
 from agent.sharing.share import Share
 from agent.targets import Target, Targets
-from pipeline.errors import PermanentError, TransientError
+from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.log.sqlite import SqliteLog
 from pipeline.telemetry import AgentMetrics, DiscoveryMetrics, LogMetrics, ReloadMetrics, ScrapeMetrics
 from pipeline.tracing import OFF, Tracing
@@ -175,10 +175,10 @@ class Agent:
         async for targets in self._targets.changes():
             await self._pool.sync(targets)
 
-    async def _every(self, seconds: float, step: Any) -> None:
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
-            await step()
+            await _try(step)
 
     def _run(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=f"agent-{name}")
@@ -208,7 +208,7 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, self._destinations.stop(), return_exceptions=True)
-        await self._buffer.settle()
+        await _try(self._buffer.settle)
 
     def ready(self) -> str | None:
         """Return None while every part works; a destination that is down is no reason, batches wait on disk."""
@@ -248,6 +248,14 @@ class Agent:
     def reload_status(self) -> ReloadStatus:
         """What became of the last attempt to read the configuration again."""
         return self._reloads.status if self._reloads is not None else ReloadStatus()
+
+
+async def _try(step: Callable[[], Awaitable[None]]) -> None:
+    """Do what can as well be done later: a disk that is full for a while must not end it."""
+    try:
+        await step()
+    except PipelineError as error:
+        logger.error("the buffer could not be written: %s", error)
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:

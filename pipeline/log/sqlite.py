@@ -56,9 +56,10 @@ ResultT = TypeVar("ResultT")
 class SqliteLog:
     """A `Log` in one folder, and what only a local log can do: number batches, keep state beside them, evict.
 
-    `max_bytes` bounds live pages plus write-ahead log. At the bound the oldest records go where `discard_oldest` is
-    set; otherwise `append` raises LogFullError until `delete_before` or `evict` made room. All methods are called on
-    the event loop that called `start`.
+    `max_bytes` bounds live pages plus write-ahead log, and so does the disk, of which a little stays free
+    (`sqlite_space`). At the bound the oldest records go where `discard_oldest` is set; otherwise `append` raises
+    LogFullError until `delete_before` or `evict` made room. All methods are called on the event loop that called
+    `start`.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class SqliteLog:
         self._epoch = 0
         self._pending_bytes = 0
         self._stored_bytes = 0
+        self._limit_bytes = 0
         self._bounds: dict[Partition, tuple[int, int]] = {}
         self._generations: dict[Partition, int] = {}
         self._topics: dict[str, tuple[int, bool]] = {}
@@ -207,9 +209,10 @@ class SqliteLog:
             raise PermanentError(f"a record of {size} bytes; this log takes {self._max_record_bytes}")
         if self._pending_bytes and self._pending_bytes + size > self._max_pending_bytes:
             raise LogFullError(f"{self._pending_bytes} bytes wait to be written", FULL_RETRY_S)
-        if self._max_bytes is not None and self._stored_bytes + self._disk_bytes(size) > self._max_bytes:
+        if self._stored_bytes + self._disk_bytes(size) > self._limit_bytes:
+            why = "" if self._limit_bytes == self._max_bytes else ": the disk has no more"
             raise LogFullError(
-                f"the log in {self._path} holds {self._stored_bytes} of {self._max_bytes} bytes", FULL_RETRY_S
+                f"the log in {self._path} holds {self._stored_bytes} of {self._limit_bytes} bytes{why}", FULL_RETRY_S
             )
         job = Job(run, _quiet_future(), size, at, self._generations.get(at, 0), time.monotonic())
         self._pending_bytes += size
@@ -241,7 +244,8 @@ class SqliteLog:
         for at, generation in settled.failed.items():
             # What is placed from now on was placed by somebody who could know of the failure.
             self._generations[at] = max(generation + 1, self._generations.get(at, 0))
-        self._stored_bytes = settled.stored_bytes or self._stored_bytes
+        if settled.has_moved:
+            self._stored_bytes, self._limit_bytes = settled.stored_bytes, settled.limit_bytes
         self._metrics.stored_bytes.set(self._stored_bytes)
         self._metrics.fsyncs.inc(settled.commits)
         now_s = time.monotonic()

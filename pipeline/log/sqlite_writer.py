@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.log.interface import Partition
-from pipeline.log.sqlite_schema import PAGE_BYTES, WAL_BYTES, explain, open_writer
+from pipeline.log.sqlite_schema import WAL_BYTES, explain, open_writer
+from pipeline.log.sqlite_space import Space
 from pipeline.log.sqlite_store import Store
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,9 @@ class Settled:
     # Records that went because of age or size, read or not.
     discarded: dict[Partition, int] = field(default_factory=dict)
     stored_bytes: int = 0
+    limit_bytes: int = 0
+    has_moved: bool = False
+    """Whether these two have changed."""
     commits: int = 0
 
 
@@ -87,7 +91,6 @@ class Writer:
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._failed: dict[Partition, int] = {}
         self._next_housekeeping_s = 0.0
-        self._stored = 0
         self._stale = False
 
     def open(self) -> Settled:
@@ -99,7 +102,9 @@ class Writer:
         except sqlite3.Error as error:
             self._db.close()
             raise explain(error, self._file) from error
-        opened = Settled(stored_bytes=self._stored_bytes())
+        self._space = Space(self._db, self._file, self._max_bytes, reserve_bytes=2 * self._group_bytes)
+        opened = Settled()
+        self._measure(opened)
         opened.bounds = {at: (state.first, state.next) for at, state in self._store.partitions.items()}
         self._thread.start()
         return opened
@@ -119,9 +124,11 @@ class Writer:
             while going:
                 jobs, going = self._take()
                 settled = self._transact(jobs)
+                self._measure(settled)
                 if time.monotonic() >= self._next_housekeeping_s or self._over() > 0:
                     self._keep_house(settled)
-                if settled.done or settled.bounds:
+                    self._measure(settled)
+                if settled.done or settled.bounds or settled.has_moved:
                     self._loop.call_soon_threadsafe(self._settled, settled)
             self._db.close()
         except BaseException:
@@ -221,7 +228,6 @@ class Writer:
             settled.bounds[at] = (store.partitions[at].first, store.partitions[at].next)
         store.touched.clear()
         settled.failed = {job.at: job.generation for job, result in settled.done if job.at and _failed(result)}
-        settled.stored_bytes = self._stored_bytes()
 
     def _keep_house(self, settled: Settled) -> None:
         """Make room, one chunk each time, so that appends never wait long for it."""
@@ -245,25 +251,16 @@ class Writer:
         self._next_housekeeping_s = time.monotonic() + (0 if more or gone else HOUSEKEEPING_S)
         self._note(settled)
 
+    def _measure(self, settled: Settled) -> None:
+        settled.has_moved |= self._space.measure()
+        settled.stored_bytes, settled.limit_bytes = self._space.stored_bytes, self._space.limit_bytes
+
     def _over(self) -> int:
         """Return how many bytes should go so that the next group finds room."""
-        if self._max_bytes is None or not self._discard_oldest:
+        if not self._discard_oldest:
             return 0
-        room = min(2 * GROUP_BYTES, self._max_bytes // 4)
-        return self._stored_bytes() + room - self._max_bytes
-
-    def _stored_bytes(self) -> int:
-        """Return the bytes of the live pages and of the write-ahead log."""
-        try:
-            pages: int = self._db.execute("PRAGMA page_count").fetchone()[0]
-            free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
-        except sqlite3.Error as error:
-            # What a disk does that cannot be read shows in the jobs; the last count stands meanwhile.
-            logger.warning("the log's size cannot be read: %s", error)
-            return self._stored
-        wal = self._file.with_name(self._file.name + "-wal")
-        self._stored = (pages - free) * PAGE_BYTES + (wal.stat().st_size if wal.exists() else 0)
-        return self._stored
+        limit_bytes = self._space.limit_bytes
+        return self._space.stored_bytes + min(2 * GROUP_BYTES, limit_bytes // 4) - limit_bytes
 
 
 def _failed(result: Any) -> bool:
