@@ -124,7 +124,8 @@ class Page:
             failure = error
         ended = Reading(reading.at_ms)
         yield from last.end_all(ended)
-        reading.loose += [loose for loose in ended.loose if not self.table.knows(loose[0])]
+        # The table for text writes numbers only; stores take a number's marker as a histogram's, too.
+        reading.loose += [(head, STALE_NAN, at_ms) for head, _, at_ms in ended.loose if not self.table.knows(head)]
         if failure is not None:
             raise failure
 

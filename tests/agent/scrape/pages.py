@@ -11,8 +11,10 @@ from agent.scrape.metadata import MetadataBook
 from agent.scrape.page import Page, PageOptions, Taken
 from agent.scrape.part import Part
 from pipeline.wire import snappy
-from pipeline.wire.protobuf import fields
-from pipeline.wire.remote_write import METADATA, STALE_NAN, Labels, decode, unpack_double
+from pipeline.wire.histogram import STALE_HISTOGRAM, TIMESTAMP
+from pipeline.wire.histogram_read import read_written
+from pipeline.wire.protobuf import encode_varint, fields
+from pipeline.wire.remote_write import METADATA, STALE_NAN, Labels, Series, decode, unpack_double
 
 T = TypeVar("T")
 T0 = 1_700_000_000_000
@@ -46,7 +48,20 @@ def scrape(page: Page, body: bytes, at_ms: int = T0, content_type: str = "text/p
 
 
 def shown(value: bytes) -> str:
+    if len(value) > 8:
+        return "stale histogram" if value == STALE_HISTOGRAM else f"histogram {value.hex()}"
     return "stale" if value == STALE_NAN else repr(unpack_double(value)[0])
+
+
+def samples_of(series: Series) -> list[tuple[bytes, int]]:
+    """Return a series' numbers and native histograms, these as encoded without their time."""
+    out = list(series.samples)
+    for histogram in series.histograms:
+        _, at_ms = read_written(histogram)
+        end = TIMESTAMP + encode_varint(at_ms)
+        assert histogram.endswith(end)
+        out.append((histogram.removesuffix(end), at_ms))
+    return out
 
 
 def stored(parts: Sequence[Part], reports: bool = False) -> dict[str, list[tuple[str, int]]]:
@@ -56,7 +71,7 @@ def stored(parts: Sequence[Part], reports: bool = False) -> dict[str, list[tuple
         raw = snappy.decompress(part.payload)
         assert part.raw_bytes == len(raw)
         series_list = list(decode(raw))
-        samples = [sample for series in series_list for sample in series.samples]
+        samples = [sample for series in series_list for sample in samples_of(series)]
         assert part.items == len(samples)
         assert len({series.labels for series in series_list}) == len(series_list), "a series stands twice in a request"
         if samples:
@@ -65,8 +80,9 @@ def stored(parts: Sequence[Part], reports: bool = False) -> dict[str, list[tuple
         for series in series_list:
             assert list(series.labels) == sorted(series.labels)
             name = dict(series.labels)["__name__"]
-            if series.samples and (reports or not (name == "up" or name.startswith("scrape_"))):
-                out.setdefault(show(series.labels), []).extend((shown(v), at) for v, at in series.samples)
+            found = samples_of(series)
+            if found and (reports or not (name == "up" or name.startswith("scrape_"))):
+                out.setdefault(show(series.labels), []).extend((shown(v), at) for v, at in found)
     return out
 
 
