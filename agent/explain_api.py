@@ -3,9 +3,10 @@
 Source: Prometheus documentation, HTTP API, "Targets" and "Scrape pools"; prometheus/web/api/v1/api.go.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -18,29 +19,54 @@ from pipeline.config import format_duration
 from pipeline.errors import PermanentError
 from pipeline.relabel import RelabelConfig, RuleStep, trace
 
-Configs = Callable[[], Mapping[str, ScrapeConfig]]
+_Form = Mapping[str, Any]
+_ByName = Mapping[str, ScrapeConfig]
+_Answer = Callable[[_Form, _ByName, Mapping[str, JobTargets]], dict[str, Any]]
 
 
-def add_routes(app: web.Application, configs: Configs, by_job: Callable[[], Mapping[str, JobTargets]]) -> None:
+def add_routes(
+    app: web.Application, configs: Callable[[], _ByName], by_job: Callable[[], Mapping[str, JobTargets]]
+) -> None:
     """Serve them, to GET and, since labels may be longer than a URL, to POST of a form."""
 
-    def explained(asked: Mapping[str, Any]) -> dict[str, Any]:
-        return describe_explanation(explain(*_asked_for(configs(), asked), looking(by_job())))
+    def handler(answer: _Answer) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            asked = await request.post() if request.method == "POST" else request.query
+            try:
+                # Looking through thousands of targets takes longer than the loop may be held (ARCHITECTURE 11).
+                data = await asyncio.to_thread(answer, asked, configs(), dict(by_job()))
+                return web.json_response({"status": "success", "data": data})
+            except PermanentError as error:
+                return web.json_response({"status": "error", "errorType": "bad_data", "error": str(error)}, status=400)
 
-    def relabel_steps(asked: Mapping[str, Any]) -> dict[str, Any]:
-        config, labels = _asked_for(configs(), asked)
-        return {"steps": [_step(step) for step in trace(rules_of(config), labels)]}
+        return handle
 
-    def scrape_pools(_: Mapping[str, Any]) -> dict[str, Any]:
-        return {"scrapePools": sorted(configs())}
-
-    answers = {"targets/explain": explained, "targets/relabel_steps": relabel_steps, "scrape_pools": scrape_pools}
-    for path, answer in answers.items():
-        app.router.add_get(f"/api/v1/{path}", _handler(answer))
-        app.router.add_post(f"/api/v1/{path}", _handler(answer))
+    for path, answer in _ANSWERS.items():
+        app.router.add_get(f"/api/v1/{path}", handler(answer))
+        app.router.add_post(f"/api/v1/{path}", handler(answer))
 
 
-def _asked_for(configs: Mapping[str, ScrapeConfig], asked: Mapping[str, Any]) -> tuple[ScrapeConfig, dict[str, str]]:
+def _explained(asked: _Form, configs: _ByName, by_job: Mapping[str, JobTargets]) -> dict[str, Any]:
+    return describe_explanation(explain(*_asked_for(configs, asked), looking(by_job)))
+
+
+def _relabel_steps(asked: _Form, configs: _ByName, _: Mapping[str, JobTargets]) -> dict[str, Any]:
+    config, labels = _asked_for(configs, asked)
+    return {"steps": [_step(step) for step in trace(rules_of(config), labels)]}
+
+
+def _scrape_pools(_: _Form, configs: _ByName, by_job: Mapping[str, JobTargets]) -> dict[str, Any]:
+    return {"scrapePools": sorted(configs)}
+
+
+_ANSWERS: Final[dict[str, _Answer]] = {
+    "targets/explain": _explained,
+    "targets/relabel_steps": _relabel_steps,
+    "scrape_pools": _scrape_pools,
+}
+
+
+def _asked_for(configs: _ByName, asked: _Form) -> tuple[ScrapeConfig, dict[str, str]]:
     """Return the job `scrapePool` and the `labels` (a JSON object) that are asked for; raises PermanentError."""
     pool, text = asked.get("scrapePool", ""), asked.get("labels", "")
     if not pool:
@@ -107,14 +133,3 @@ def _other(target: Target) -> dict[str, Any]:
         "scrapeUrl": target.url,
         "discoveredLabels": dict(target.discovered_labels),
     }
-
-
-def _handler(answer: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
-        asked = await request.post() if request.method == "POST" else request.query
-        try:
-            return web.json_response({"status": "success", "data": answer(asked)})
-        except PermanentError as error:
-            return web.json_response({"status": "error", "errorType": "bad_data", "error": str(error)}, status=400)
-
-    return handle

@@ -6,6 +6,7 @@ Source: Prometheus documentation, `<relabel_config>` and "Configuration"; promet
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 
 from agent.config.scrape import ScrapeConfig
 from agent.discovery.groups import ADDRESS, TargetGroup
@@ -39,7 +40,7 @@ class Target:
     key: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        parts = (self.config.job_name, self.url, *(part for pair in self.labels for part in pair))
+        parts = (self.config.job_name, self.url, *chain.from_iterable(self.labels))
         object.__setattr__(self, "key", "\xff".join(parts))
 
     @property
