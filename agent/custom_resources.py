@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
@@ -71,6 +71,10 @@ class CustomResources:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+
+    def status(self) -> dict[str, Any]:
+        """Return the names of the jobs, and the resources that are refused."""
+        return {"jobs": [job.job_name for job in self.jobs], "refused": [each.described() for each in self.refused]}
 
     def ready(self) -> str | None:
         """Return None while it works; an API server that is down is no reason."""

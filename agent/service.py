@@ -224,7 +224,11 @@ class Agent:
         add_status_route(app, lambda: self.reload_status)
         targets_api.add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
         app.router.add_get("/api/v1/sharing", self._tell_share)
+        app.router.add_get("/api/v1/custom_resources", self._tell_resources)
         explain_api.add_routes(app, lambda: self._targets.configs, lambda: self._targets.by_job)
+
+    async def _tell_resources(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "success", "data": self._resources.status()})
 
     async def _tell_share(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "success", "data": self._share.status()})

@@ -64,7 +64,7 @@ def targets(
         raise click.ClickException(f"{file} has no job named {', '.join(sorted(missing))}")
     report = Report(found.jobs, frozenset(states), tuple(word.lower() for word in words), explain or bool(words))
     if as_json:
-        refused = [{"kind": each.kind, "resource": each.key, "reason": each.reason} for each in found.refused]
+        refused = [each.described() for each in found.refused]
         click.echo(json.dumps({**report.as_json(), "refusedResources": refused}, ensure_ascii=False, indent=1))
     else:
         click.echo("\n".join([report.as_text(), *(f"refused: {each}" for each in found.refused)]).strip("\n"))

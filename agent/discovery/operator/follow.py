@@ -39,6 +39,10 @@ class Refused:
     key: str
     reason: str
 
+    def described(self) -> dict[str, str]:
+        """Return it as APIs and commands show it."""
+        return {"kind": self.kind, "resource": self.key, "reason": self.reason}
+
     def __str__(self) -> str:
         return f"{self.kind} {self.key}: {self.reason}"
 

@@ -51,6 +51,7 @@ kind: PodMonitor
 metadata: {name: cart}
 spec: {selector: {matchLabels: {app: cart}}, podMetricsEndpoints: [{port: web, interval: 200ms, path: /pods}]}
 """
+REASON = 'spec.scrapeClass: "none" is none of the scrape_classes'
 ALL: dict[str, Any] = {
     "service_monitor_selector": {},
     "pod_monitor_selector": {},
@@ -152,9 +153,11 @@ async def test_what_resources_select_is_scraped_as_they_come_change_and_go(clust
             "pod": "cart-0",
         }
         await until(lambda: all(one.pool.health(target).health == "up" for target in found.values()), lambda: found)
-        assert [str(each) for each in one.resources.refused] == [
-            f'PodMonitor {cluster.name}/wrong: spec.scrapeClass: "none" is none of the scrape_classes'
-        ]
+
+        assert one.resources.status() == {
+            "jobs": [of_service, of_pod],
+            "refused": [{"kind": "PodMonitor", "resource": f"{cluster.name}/wrong", "reason": REASON}],
+        }
 
         await cluster.put(SERVICE_MONITOR.replace("/first", "/second"))
         await until(lambda: "/second" in page.paths, lambda: page)
@@ -276,8 +279,7 @@ async def test_the_command_shows_what_comes_of_resources_with_no_more_rights_tha
         (f"scrapeConfig/{cluster.name}/nodes", "http://s:1/metrics"),
         (f"serviceMonitor/{cluster.name}/cart/0", "http://127.0.0.1:8080/metrics"),
     ]
-    reason = 'spec.scrapeClass: "none" is none of the scrape_classes'
-    assert shown["refusedResources"] == [{"kind": "PodMonitor", "resource": f"{cluster.name}/wrong", "reason": reason}]
+    assert shown["refusedResources"] == [{"kind": "PodMonitor", "resource": f"{cluster.name}/wrong", "reason": REASON}]
     text = await asyncio.to_thread(CliRunner().invoke, targets_command, ["--config", str(file)])
-    assert f"refused: PodMonitor {cluster.name}/wrong: {reason}" in text.stdout
+    assert f"refused: PodMonitor {cluster.name}/wrong: {REASON}" in text.stdout
     assert "sesame" not in run.output + text.output
