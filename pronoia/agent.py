@@ -3,14 +3,16 @@
 import logging
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import click
 from prometheus_client import CollectorRegistry
 
 from agent.config import Loaded, included, load, require_destination
 from agent.service import Agent
-from pipeline.service import Admin, Opened, serve
+from pipeline.service import Admin, Component, Opened, serve
 from pipeline.telemetry import TracingMetrics
 from pipeline.tracing import open_tracing
 from pronoia.component import component_options, run_component
@@ -25,17 +27,27 @@ logger = logging.getLogger(__name__)
 @click.option("--strict", is_flag=True, help="Make errors of what is otherwise warned of.")
 def agent(file: Path, data: Path, log_level: str, strict: bool) -> None:
     """Discover and scrape what a prometheus.yml names; push to a gateway, or straight to remote write."""
-    run_component(lambda: serve_agent(file, data, strict=strict), log_level)
-
-
-async def serve_agent(file: Path, data: Path, *, strict: bool) -> None:
-    """Run one agent until a signal asks to stop. Raises PipelineError where it cannot start."""
 
     def read() -> Loaded:
         loaded = load(file, os.environ, strict=strict)
         require_destination(loaded.config, str(file))
         return loaded
 
+    run_component(lambda: serve_agent(file, data, read), log_level)
+
+
+class Beside(Component, Protocol):
+    """Something that runs beside an agent and needs to know it."""
+
+    def attach(self, agent: Agent) -> None:
+        """Take the agent; called once, before it starts."""
+
+
+async def serve_agent(file: Path, data: Path, read: Callable[[], Loaded], *, beside: Beside | None = None) -> None:
+    """Run one agent until a signal asks to stop; what `read` gives of the file later is what a reload goes on with.
+
+    Raises PipelineError where it cannot start.
+    """
     loaded = read()
     for warning in loaded.warnings:
         logger.warning("%s", warning)
@@ -48,5 +60,9 @@ async def serve_agent(file: Path, data: Path, *, strict: bool) -> None:
     part.add_routes(admin.app)
     # The last is what Clymene's agent is asked.
     serve_reload(admin.app, part.reload, "/api/reload")
+    parts: list[Component] = [admin, Opened("tracing", tracing), part]
+    if beside is not None:
+        beside.attach(part)
+        parts.append(beside)
     with on_hangup(part.reload):
-        await serve([admin, Opened("tracing", tracing), part])
+        await serve(parts)

@@ -9,6 +9,7 @@ from pronoia.version import VERSION
 
 COMMANDS: Final = {
     "agent": "pronoia.agent:agent",
+    "clymene-agent": "pronoia.clymene:clymene_agent",
     "check-config": "pronoia.check_config:check_config",
     "dead-letters": "pronoia.dead_letters:dead_letters",
     "gateway": "pronoia.gateway:gateway",
