@@ -37,7 +37,7 @@ class Program:
 
 def prometheus_program() -> Program:
     """Return the Prometheus to test with: ours, built with Go once, or the installed one; raises MissingServerError."""
-    name = f"prometheus-{VERSION}"
+    name = f"prometheus-{VERSION}-discovery"
     if shutil.which("go") is not None or (cache_folder() / name).exists():
         path = provide(name, _build) / "prometheus"
     elif (installed := shutil.which("prometheus")) is not None:
@@ -49,7 +49,9 @@ def prometheus_program() -> Program:
 
 def _build(folder: Path) -> None:
     flags = f"-s -w -X github.com/prometheus/common/version.Version={VERSION}"
-    command = ("go", "build", "-trimpath", "-tags", "netgo,remove_all_sd,enable_kubernetes_sd", "-ldflags", flags)
+    # Of its discoveries those that ours are compared with: the others are most of what there is to build.
+    kinds = ",".join(f"enable_{kind}_sd" for kind in ("kubernetes", "dns", "consul", "moby", "aws"))
+    command = ("go", "build", "-trimpath", "-tags", f"netgo,remove_all_sd,{kinds}", "-ldflags", flags)
     run_tool(*command, "-o", folder / "prometheus", PACKAGE, cwd=MODULE, env={"CGO_ENABLED": "0"})
 
 
