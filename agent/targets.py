@@ -16,6 +16,11 @@ __all__ = ["Dropped", "Job", "JobTargets", "Target", "Targets", "find_once", "ma
 
 logger = logging.getLogger(__name__)
 
+_SHARE: Final = 50
+"""A fiftieth of the time may go into following changes: where many targets change all the time, more are joined."""
+_MOST_SETTLE_S: Final = 5.0
+"""How long a change waits at most for others: as long as in Prometheus it always does."""
+
 
 AGAIN_S: Final = 5.0
 """When a discovery that a reload has changed is begun again, if it could find nothing out at first."""
@@ -107,15 +112,18 @@ class Targets:
 
     async def changes(self) -> AsyncIterator[list[Target]]:
         """Yield all targets of all jobs, each time that some came, went or changed; what comes close is joined."""
+        wait_s = self._settle_s
         while True:
             await self._wake.wait()
-            await self._tools.sleep(self._settle_s)
+            await self._tools.sleep(wait_s)
             self._wake.clear()
+            begun_s = self._tools.clock()
             changed, self._changed = self._changed, set()
             for name in sorted(changed):
                 await self._rebuild(name)
                 await asyncio.sleep(0)  # A thousand jobs of custom resources are many short steps, not one long one.
             yield [target for targets in self.by_job.values() for target in targets.active]
+            wait_s = settle_s(self._settle_s, self._tools.clock() - begun_s)
 
     async def _rebuild(self, name: str) -> None:
         groups = [group for place, found in self._groups.items() if place.job == name for group in found]
@@ -136,6 +144,11 @@ class Targets:
                 address, reason = _flaw(dropped)
                 extra = {"job": name, "address": address, "reason": reason}
                 logger.error("a target that was found cannot be scraped", extra=extra)
+
+
+def settle_s(least_s: float, took_s: float) -> float:
+    """Return how long the next change waits for others, when following the last ones took so long."""
+    return max(least_s, min(_SHARE * took_s, _MOST_SETTLE_S))
 
 
 def _flaw(dropped: Dropped) -> tuple[str, str]:

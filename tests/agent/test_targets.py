@@ -9,7 +9,7 @@ import pytest
 from agent.config import GlobalConfig, ScrapeConfig
 from agent.discovery import TargetGroup
 from agent.scrape.pool import page_options
-from agent.targets import Dropped, Job, Target, Targets, find_once
+from agent.targets import Dropped, Job, Target, Targets, find_once, settle_s
 from tests.agent.discovery.tools import Bench, bench
 
 
@@ -169,6 +169,13 @@ async def test_targets_follow_what_discovery_finds(tmp_path: Path) -> None:
         assert made.registry.get_sample_value("pronoia_discovery_targets", {"job": "k"}) == 2
         running.cancel()
         following.cancel()
+
+
+def test_changes_that_take_long_to_follow_are_joined_for_longer() -> None:
+    assert settle_s(0.25, took_s=0.0) == 0.25
+    assert settle_s(0.25, took_s=0.02) == 1.0
+    assert settle_s(0.25, took_s=3.0) == 5.0
+    assert settle_s(0.0, took_s=0.0) == 0.0
 
 
 async def test_discovery_can_be_tried_once(tmp_path: Path) -> None:
