@@ -4,6 +4,7 @@ agents        CPU and memory of a scraping agent, 100,000 series, 2 % and 100 % 
 node          the same at 5,000 series every 15 s, a usual node
 curve         cost from 10,000 to 1,000,000 series a scrape cycle, many targets
 kubernetes    an agent that follows 10,000 pods of a real API server, 1,000 of them changing a minute
+sharing       what 100 agents that share a cluster's work ask of a real API server
 pipe          gateway + Kafka + ingester, from a push to the store
 backlog       an ingester that drains 50 M samples from Kafka: its memory over time
 kill          pipe with the gateway, then the ingester, killed with -9 halfway
@@ -66,6 +67,13 @@ async def measure_kubernetes() -> None:
     await kubernetes.main([f"pronoia={AGENT}", f"prometheus={program.path} {mode} {flags}"])
 
 
+async def measure_sharing() -> None:
+    """Share among a hundred simulated agents, and beside it poll."""
+    from bench import sharing
+
+    await sharing.main([])
+
+
 def _ratios(costs: list[agents.Cost]) -> None:
     yardstick = next((cost.cpu_s_per_million for cost in costs if cost.name == "prometheus"), None)
     if yardstick:
@@ -126,6 +134,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, None]]] = {
     "node": measure_node,
     "curve": measure_curve,
     "kubernetes": measure_kubernetes,
+    "sharing": measure_sharing,
     "pipe": measure_pipe,
     "backlog": measure_backlog,
     "kill": measure_kill,
