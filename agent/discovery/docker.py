@@ -2,12 +2,12 @@
 Docker Engine API, ContainerList and NetworkList.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
-import orjson
 from pydantic import Field, TypeAdapter
 
 from agent.config.docker import DockerSdConfig
@@ -109,7 +109,7 @@ async def find_containers(
     filters: dict[str, list[str]] = {}
     for entry in config.filters:
         filters.setdefault(entry.name, []).extend(entry.values)
-    given = {"filters": orjson.dumps(filters).decode()} if filters else {}
+    given = {"filters": json.dumps(filters)} if filters else {}
     containers = await get(f"{prefix}/containers/json", **given)
     networks = await get(f"{prefix}/networks")
 

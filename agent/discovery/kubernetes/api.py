@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-import orjson
+import msgspec
 
 from agent.discovery.kubernetes.cluster import Cluster, Find
 from agent.discovery.kubernetes.errors import UnavailableError, action_of, error_of
+from agent.discovery.kubernetes.shapes import Event
 from pipeline.errors import PipelineError
 from pipeline.http_client import HttpAccess
 
@@ -65,16 +66,18 @@ class ApiServer:
         params: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str = "application/json",
+        shape: Any = Any,
     ) -> Any:
         """Return the decoded answer; raises PipelineErrors, those of `errors` for what the server refuses.
 
-        `body` is what orjson encodes; `content_type` says which kind of patch a PATCH is.
+        `body` is what msgspec encodes; `content_type` says which kind of patch a PATCH is; `shape` is the msgspec type
+        that the answer is decoded as, plain values if left out.
         """
         async with self._answer(method, path, params or {}, body, content_type, self.timing.answer_s) as response:
             text = await _read(response)
-            return _decode(text, response, f"{method} {path}")
+            return _decode(text, response, f"{method} {path}", shape)
 
-    async def events(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[list[dict[str, Any]], None]:
+    async def events(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[list[Event], None]:
         """Yield the events of a watch, those that came together at once, until it ends. Raises like `request`.
 
         Watches end in many ways: by the server's clock, cut by a proxy or a restart, after `silence_s` without a byte.
@@ -93,7 +96,7 @@ class ApiServer:
                 whole, line_end, rest_now = rest.rpartition(b"\n")
                 if line_end:
                     rest = rest_now
-                    yield [_event(line, path) for line in whole.split(b"\n") if line]
+                    yield [_event(line, path) for line in bytes(whole).split(b"\n") if line]
             if rest:
                 raise UnavailableError(f"watch {path}: it ended within an event")
 
@@ -124,7 +127,7 @@ class ApiServer:
         try:
             url, access = self._access()
             arguments = await access.arguments(self._session, url, headers)
-            data = None if body is None else orjson.dumps(body)
+            data = None if body is None else msgspec.json.encode(body)
             request = self._session.request(method, url + path, params=params, data=data, timeout=timeout, **arguments)
             async with asyncio.timeout(self.timing.answer_s):
                 response = await request
@@ -156,33 +159,33 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _decode(text: bytes, response: aiohttp.ClientResponse, what: str) -> Any:
+def _decode(text: bytes, response: aiohttp.ClientResponse, what: str, shape: Any) -> Any:
     if not response.content_type.endswith("json"):
         raise UnavailableError(_foreign(response, what))
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise UnavailableError(f"{what}: the answer is not JSON: {error}") from error
+        return msgspec.json.decode(text, type=shape)
+    except msgspec.DecodeError as error:
+        raise UnavailableError(f"{what}: the answer cannot be read: {error}") from error
 
 
 def _foreign(response: aiohttp.ClientResponse, what: str) -> str:
     return f'{what}: answered "{response.content_type}", no JSON: is that an API server?'
 
 
-def _event(line: bytes | bytearray, path: str) -> dict[str, Any]:
+_EVENT: Final = msgspec.json.Decoder(Event)
+
+
+def _event(line: bytes, path: str) -> Event:
     try:
-        event = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise UnavailableError(f"watch {path}: an event is not JSON: {error}") from error
-    if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
-        raise UnavailableError(f"watch {path}: an event without an object")
-    return event
+        return _EVENT.decode(line)
+    except msgspec.DecodeError as error:
+        raise UnavailableError(f"watch {path}: an event cannot be read: {error}") from error
 
 
 def _status_in(text: bytes) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
         return None
 
 

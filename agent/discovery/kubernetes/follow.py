@@ -11,9 +11,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+import msgspec
+
 from agent.discovery.kubernetes.api import ApiServer, Timing
 from agent.discovery.kubernetes.errors import GoneError, UnavailableError, action_of, error_of
 from agent.discovery.kubernetes.resources import Resource
+from agent.discovery.kubernetes.shapes import Head, ObjectList
 from pipeline.errors import PermanentError, PipelineError, TransientError
 
 SHORT_S: Final = 1.0
@@ -69,26 +72,29 @@ class Failed:
 async def follow(
     server: ApiServer,
     selection: Selection,
-    keep: Callable[[Mapping[str, Any]], T],
+    keep: Callable[[Any], T],
+    shape: Any = Any,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: Callable[[], float] = random.random,
 ) -> AsyncGenerator[Changes[T] | Failed, None]:
     """Yield what happens to the objects, for ever; ends by cancellation or `aclose` only.
 
-    `keep` makes of each object what is needed of it; an object that it cannot read (KeyError, TypeError, ValueError,
-    AttributeError) is told as Failed, and what was known of it stays.
+    Each object is decoded as `shape` (a msgspec type, of which all else is passed over; plain values if left out), and
+    `keep` makes of it what is needed. One that cannot be read so (KeyError, TypeError, ValueError, AttributeError) is
+    told as Failed, and what was known of it stays.
     """
+    reader = _Reader(selection, msgspec.json.Decoder(shape), keep)
     version, pages, backoff = "", True, Backoff(server.timing, jitter)
     while True:
         try:
             if not version:
-                batch = await _list(server, selection, keep, pages)
+                batch = await _list(server, reader, pages)
                 version, pages = batch.version, True
                 for happened in batch.happened(whole=True):
                     yield happened
             lives_from_s = asyncio.get_running_loop().time() + SHORT_S
-            async with aclosing(_watch(server, selection, keep, version)) as watch:
+            async with aclosing(_watch(server, reader, version)) as watch:
                 async for batch in watch:
                     if batch.version != version:
                         backoff.reset()
@@ -134,108 +140,94 @@ class Backoff:
         return 0.0 if first else self.after(error)
 
 
-class _Batch(Generic[T]):
-    """Objects as they come in, each as `keep` makes it; `version` is the one to go on from."""
+class _Reader(Generic[T]):
+    """How the objects of a selection are read."""
 
-    def __init__(self, selection: Selection, keep: Callable[[Mapping[str, Any]], T], version: str) -> None:
-        self.version = version
-        self._selection = selection
+    def __init__(self, selection: Selection, decoder: msgspec.json.Decoder[Any], keep: Callable[[Any], T]) -> None:
+        self.selection = selection
+        self.path = selection.resource.path(selection.namespace)
+        self._decoder = decoder
         self._keep = keep
+
+    def read(self, raw: msgspec.Raw) -> T:
+        """Return what is kept of an object."""
+        return self._keep(self._decoder.decode(raw))
+
+
+_HALF_AN_OBJECT: Final = (KeyError, TypeError, ValueError, AttributeError, msgspec.DecodeError)
+_HEAD: Final = msgspec.json.Decoder(Head)
+
+
+class _Batch(Generic[T]):
+    """Objects as they come in, each as it is kept; `version` is the one to go on from."""
+
+    def __init__(self, reader: _Reader[T], version: str) -> None:
+        self.version = version
+        self._reader = reader
         self._objects: dict[str, T | None] = {}
         self._unread: dict[str, PipelineError] = {}
 
-    def add(self, item: Any) -> None:
+    def add(self, raw: msgspec.Raw, kind: str = "ADDED") -> None:
+        """Take in an object, or an event of a watch, other than ERROR."""
+        key = ""
         try:
-            self._objects[key_of(item)] = self._keep(item)
+            head = _HEAD.decode(raw).metadata
+            key = f"{head.namespace}/{head.name}" if head.namespace else head.name
+            if kind in ("ADDED", "MODIFIED"):
+                self._objects[key] = self._reader.read(raw)
+            elif kind == "DELETED":
+                self._objects[key] = None
+            self.version = head.version or self.version
         except _HALF_AN_OBJECT as error:
-            self._note(item, error)
-
-    def happen(self, kind: Any, item: Mapping[str, Any]) -> None:
-        """Take in an event of a watch, other than ERROR."""
-        if kind in ("ADDED", "MODIFIED"):
-            self.add(item)
-        try:
-            if kind == "DELETED":
-                self._objects[key_of(item)] = None
-            self.version = str(item["metadata"]["resourceVersion"])
-        except _HALF_AN_OBJECT as error:
-            self._note(item, error)
+            what = f"{self._reader.selection.resource} {key}" if key else f"one of {self._reader.selection.resource}"
+            self._unread[key] = PermanentError(f"{what} cannot be read: {type(error).__name__}: {error}")
 
     def happened(self, whole: bool = False) -> Iterator[Changes[T] | Failed]:
         """Yield what came of it all, and one failure for what could not be read."""
         yield Changes(self._objects, whole, frozenset(self._unread))
         yield from map(Failed, list(self._unread.values())[:1])
 
-    def _note(self, item: Any, error: Exception) -> None:
-        try:
-            key = key_of(item)
-        except _HALF_AN_OBJECT:
-            key = ""
-        what = f"{self._selection.resource} {key}" if key else f"one of {self._selection.resource}"
-        self._unread[key] = PermanentError(f"{what} cannot be read: {type(error).__name__}: {error}")
 
-
-_HALF_AN_OBJECT: Final = (KeyError, TypeError, ValueError, AttributeError)
-
-
-async def _list(
-    server: ApiServer, selection: Selection, keep: Callable[[Mapping[str, Any]], T], pages: bool
-) -> _Batch[T]:
-    path = selection.resource.path(selection.namespace)
-    params = {**selection.params, **({"limit": str(PAGE_OBJECTS)} if pages else {})}
-    batch = _Batch(selection, keep, "")
+async def _list(server: ApiServer, reader: _Reader[T], pages: bool) -> _Batch[T]:
+    params = {**reader.selection.params, **({"limit": str(PAGE_OBJECTS)} if pages else {})}
+    batch = _Batch(reader, "")
     while True:
-        answer = await server.request("GET", path, params=params)
-        metadata = answer.get("metadata") if isinstance(answer, dict) else None
-        items = answer.get("items") if isinstance(answer, dict) else None
-        if not isinstance(metadata, dict) or not isinstance(items, list | None) or not metadata.get("resourceVersion"):
-            raise UnavailableError(f"GET {path}: the answer is no list of {selection.resource}")
-        for item in items or ():
-            batch.add(item)
-        if not metadata.get("continue"):
-            batch.version = str(metadata["resourceVersion"])
+        page = await server.request("GET", reader.path, params=params, shape=ObjectList)
+        for raw in page.items or ():
+            batch.add(raw)
+        if not page.metadata.more:
+            batch.version = page.metadata.version
             return batch
-        params["continue"] = metadata["continue"]
+        params["continue"] = page.metadata.more
 
 
-async def _watch(
-    server: ApiServer, selection: Selection, keep: Callable[[Mapping[str, Any]], T], version: str
-) -> AsyncGenerator[_Batch[T], None]:
-    path = selection.resource.path(selection.namespace)
+async def _watch(server: ApiServer, reader: _Reader[T], version: str) -> AsyncGenerator[_Batch[T], None]:
     # The server's end is spread, too, so that not all watches of a restarted cluster end together.
     watch_s = server.timing.watch_s * (0.5 + random.random() / 2)
     params = {
-        **selection.params,
+        **reader.selection.params,
         "allowWatchBookmarks": "true",
         "resourceVersion": version,
         "timeoutSeconds": str(max(1, round(watch_s))),
     }
-    async with aclosing(server.events(path, params)) as events:
+    async with aclosing(server.events(reader.path, params)) as events:
         async for together in events:
-            batch = _Batch(selection, keep, version)
+            batch = _Batch(reader, version)
             error: PipelineError | None = None
             for event in together:
-                if event.get("type") == "ERROR":
-                    status = event["object"]
-                    code = status.get("code")
-                    error = error_of(
-                        action_of("GET", path, {"watch": "1"}), code if isinstance(code, int) else 500, status
-                    )
+                if event.type == "ERROR":
+                    error = _told(reader.path, msgspec.json.decode(event.object))
                     break
-                batch.happen(event.get("type"), event["object"])
+                batch.add(event.object, event.type)
             version = batch.version
             yield batch
             if error is not None:
                 raise error
 
 
-def key_of(item: Mapping[str, Any]) -> str:
-    """Return an object's key; raises KeyError or TypeError for half an object."""
-    metadata = item["metadata"]
-    name, namespace = metadata["name"], metadata.get("namespace")
-    if not isinstance(name, str):
-        raise TypeError("its name is no text")
-    return f"{namespace}/{name}" if namespace else name
+def _told(path: str, status: Any) -> PipelineError:
+    code = status.get("code") if isinstance(status, Mapping) else None
+    return error_of(action_of("GET", path, {"watch": "1"}), code if isinstance(code, int) else 500, status)
 
 
 def merged(known: Mapping[str, T], changes: Changes[T]) -> Iterator[tuple[str, T | None]]:

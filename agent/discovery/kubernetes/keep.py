@@ -1,15 +1,13 @@
-"""What is kept of each kind of object: a pod is some 10 KB of JSON, and what is kept of it a tenth.
+"""What is kept of each kind of object: a pod is some 10 KB of JSON, and what is kept of it a tenth."""
 
-Each function takes an object as the API server sends it. Source: Kubernetes API reference.
-"""
+from collections.abc import Iterable
+from functools import lru_cache
 
-from typing import Any
-
+from agent.discovery.kubernetes import shapes
 from agent.discovery.kubernetes.labels import (
     NAMESPACE,
     PREFIX,
     Labels,
-    Object,
     annotations_and_labels,
     meta_labels,
     present,
@@ -29,178 +27,179 @@ from agent.discovery.kubernetes.objects import (
 )
 
 
-def keep_pod(item: Object) -> Pod:
+def keep_pod(item: shapes.Pod) -> Pod:
     """Keep a pod."""
-    metadata, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
+    metadata, spec, status = item.metadata, item.spec, item.status
     controller = keep_controller(item)
-    labels = {NAMESPACE: metadata.get("namespace", ""), **meta_labels("pod", metadata)}
+    labels = {NAMESPACE: metadata.namespace, **meta_labels("pod", metadata)}
     given = (
-        ("pod_ip", status.get("podIP")),
-        ("pod_ready", _condition(status, "Ready")),
-        ("pod_phase", status.get("phase")),
-        ("pod_node_name", spec.get("nodeName")),
-        ("pod_host_ip", status.get("hostIP")),
-        ("pod_uid", metadata.get("uid")),
-        ("pod_controller_kind", controller and controller.kind),
-        ("pod_controller_name", controller and controller.name),
+        ("pod_ip", status.ip),
+        ("pod_ready", _condition(status.conditions, "Ready")),
+        ("pod_phase", status.phase),
+        ("pod_node_name", spec.node_name),
+        ("pod_host_ip", status.host_ip),
+        ("pod_uid", metadata.uid),
+        ("pod_controller_kind", controller.kind if controller else None),
+        ("pod_controller_name", controller.name if controller else None),
     )
     labels.update(present(given))
     containers = (
-        *_containers(spec.get("containers"), status.get("containerStatuses"), is_init=False),
-        *_containers(spec.get("initContainers"), status.get("initContainerStatuses"), is_init=True),
+        *_containers(spec.containers, status.containers, is_init=False),
+        *_containers(spec.init_containers, status.init_containers, is_init=True),
     )
-    ip, node_name = status.get("podIP") or "", spec.get("nodeName") or ""
-    return Pod(metadata.get("namespace", ""), ip, node_name, controller, labels, containers)
+    return Pod(metadata.namespace, status.ip, spec.node_name, controller, labels, containers)
 
 
-def keep_node(item: Object) -> Node:
+def keep_node(item: shapes.Node) -> Node:
     """Keep a node."""
-    metadata, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
-    own = present([("node_provider_id", spec.get("providerID"))])
-    for condition in status.get("conditions") or ():
-        own[f"{PREFIX}node_condition_{sanitized(condition['type'].lower())}"] = condition["status"].lower()
-    addresses = tuple((address["type"], address["address"]) for address in status.get("addresses") or ())
-    kubelet = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}
-    return Node(metadata["name"], meta_labels("node", metadata), own, addresses, kubelet.get("Port") or 0)
+    own = present([("node_provider_id", item.spec.provider_id)])
+    for condition in item.status.conditions or ():
+        own[f"{PREFIX}node_condition_{sanitized(condition.type.lower())}"] = condition.status.lower()
+    addresses = tuple((address.type, address.address) for address in item.status.addresses or ())
+    labels = meta_labels("node", item.metadata)
+    return Node(item.metadata.name, labels, own, addresses, item.status.daemons.kubelet.port)
 
 
-def keep_namespace(item: Object) -> Labels:
+def keep_namespace(item: shapes.Described) -> Labels:
     """Keep what a namespace lends to all that is in it: its labels and annotations."""
-    return annotations_and_labels("namespace", item["metadata"])
+    return annotations_and_labels("namespace", item.metadata)
 
 
-def keep_service(item: Object) -> Service:
+def keep_service(item: shapes.Service) -> Service:
     """Keep a service."""
-    metadata, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
-    namespace, kind = metadata.get("namespace", ""), spec.get("type")
-    labels = {NAMESPACE: namespace, **meta_labels("service", metadata)}
-    balancer = (status.get("loadBalancer") or {}).get("ingress") or ()
-    ips = ",".join(entry["ip"] for entry in balancer if entry.get("ip")) or spec.get("loadBalancerIP")
-    external = kind == "ExternalName"
+    metadata, spec = item.metadata, item.spec
+    labels = {NAMESPACE: metadata.namespace, **meta_labels("service", metadata)}
+    balancer = item.status.load_balancer.ingress or ()
+    ips = ",".join(entry.ip for entry in balancer if entry.ip) or spec.load_balancer_ip
+    external = spec.type == "ExternalName"
     own = present(
         (
-            ("service_type", kind),
-            ("service_external_name", spec.get("externalName") if external else None),
-            ("service_cluster_ip", None if external else spec.get("clusterIP")),
-            ("service_loadbalancer_ip", ips if kind == "LoadBalancer" else None),
+            ("service_type", spec.type),
+            ("service_external_name", spec.external_name if external else None),
+            ("service_cluster_ip", None if external else spec.cluster_ip),
+            ("service_loadbalancer_ip", ips if spec.type == "LoadBalancer" else None),
         )
     )
-    dual = spec.get("ipFamilyPolicy") in ("PreferDualStack", "RequireDualStack")
-    ports = tuple(_port(port, "port") for port in spec.get("ports") or ())
-    families = tuple(spec.get("ipFamilies") or ()) if dual else ()
-    return Service(f"{metadata['name']}.{namespace}.svc", labels, own, ports, families)
+    dual = spec.ip_family_policy in ("PreferDualStack", "RequireDualStack")
+    families = tuple(spec.ip_families or ()) if dual else ()
+    return Service(f"{metadata.name}.{metadata.namespace}.svc", labels, own, _ports(spec.ports), families)
 
 
-def keep_endpoints(item: Object) -> Endpoints:
+def keep_endpoints(item: shapes.Endpoints) -> Endpoints:
     """Keep an Endpoints object."""
-    metadata = item["metadata"]
     subsets = []
-    for subset in item.get("subsets") or ():
-        ports = tuple(_port(port, "port") for port in subset.get("ports") or ())
-        ready = [_endpoint(address, "true") for address in subset.get("addresses") or ()]
-        rest = [_endpoint(address, "false") for address in subset.get("notReadyAddresses") or ()]
-        subsets.append(Subset(ports, (*ready, *rest)))
-    labels = meta_labels("endpoints", metadata)
-    return Endpoints(metadata.get("namespace", ""), metadata["name"], labels, tuple(subsets))
+    for subset in item.subsets or ():
+        ready = [_endpoint(address, "true") for address in subset.addresses or ()]
+        rest = [_endpoint(address, "false") for address in subset.not_ready or ()]
+        subsets.append(Subset(_ports(subset.ports), (*ready, *rest)))
+    metadata = item.metadata
+    return Endpoints(metadata.namespace, metadata.name, meta_labels("endpoints", metadata), tuple(subsets))
 
 
-def keep_endpoint_slice(item: Object) -> Endpoints:
+def keep_endpoint_slice(item: shapes.EndpointSlice) -> Endpoints:
     """Keep an EndpointSlice."""
-    metadata, kind = item["metadata"], item.get("addressType") or ""
+    metadata = item.metadata
     labels = meta_labels("endpointslice", metadata)
-    labels.update(present([("endpointslice_address_type", kind)]))
-    ports = tuple(_port(port, "port") for port in item.get("ports") or ())
-    endpoints = tuple(_slice_endpoint(endpoint) for endpoint in item.get("endpoints") or ())
-    service = (metadata.get("labels") or {}).get("kubernetes.io/service-name", "")
-    return Endpoints(metadata.get("namespace", ""), service, labels, (Subset(ports, endpoints),), kind)
+    labels.update(present([("endpointslice_address_type", item.address_type)]))
+    endpoints = tuple(_slice_endpoint(endpoint) for endpoint in item.endpoints or ())
+    service = (metadata.labels or {}).get("kubernetes.io/service-name", "")
+    subset = Subset(_ports(item.ports), endpoints)
+    return Endpoints(metadata.namespace, service, labels, (subset,), item.address_type)
 
 
-def keep_ingress(item: Object) -> Ingress:
+def keep_ingress(item: shapes.Ingress) -> Ingress:
     """Keep an ingress."""
-    metadata, spec = item["metadata"], item.get("spec") or {}
-    labels = {**meta_labels("ingress", metadata), **present([("ingress_class_name", spec.get("ingressClassName"))])}
+    labels = meta_labels("ingress", item.metadata)
+    labels.update(present([("ingress_class_name", item.spec.ingress_class_name)]))
     rules = []
-    for rule in spec.get("rules") or ():
-        http = rule.get("http")
-        paths = ["/"] if http is None else [path.get("path") or "/" for path in http.get("paths") or ()]
-        rules.append((rule.get("host") or "", tuple(paths)))
-    tls_hosts = tuple(host for tls in spec.get("tls") or () for host in tls.get("hosts") or ())
-    return Ingress(metadata.get("namespace", ""), labels, tuple(rules), tls_hosts)
+    for rule in item.spec.rules or ():
+        paths = ["/"] if rule.http is None else [path.path or "/" for path in rule.http.paths or ()]
+        rules.append((rule.host, tuple(paths)))
+    tls_hosts = tuple(host for tls in item.spec.tls or () for host in tls.hosts or ())
+    return Ingress(item.metadata.namespace, labels, tuple(rules), tls_hosts)
 
 
-def keep_controller(item: Object) -> Reference | None:
-    """Keep of a ReplicaSet or a Job who controls it; raises KeyError for half an object."""
-    for owner in item["metadata"].get("ownerReferences") or ():
-        if owner.get("controller"):
-            return Reference(owner.get("kind") or "", owner.get("name") or "")
+def keep_controller(item: shapes.Described | shapes.Pod) -> Reference | None:
+    """Keep of a ReplicaSet, a Job or a pod who controls it."""
+    for owner in item.metadata.owners or ():
+        if owner.controller:
+            return Reference(owner.kind, owner.name)
     return None
 
 
-def _condition(status: Object, kind: str) -> str:
-    for condition in status.get("conditions") or ():
-        if condition["type"] == kind:
-            return str(condition["status"]).lower()
+def _condition(conditions: Iterable[shapes.Condition] | None, kind: str) -> str:
+    for condition in conditions or ():
+        if condition.type == kind:
+            return condition.status.lower()
     return "unknown"
 
 
-def _containers(given: Any, statuses: Any, *, is_init: bool) -> list[Container]:
-    ids = {status["name"]: status.get("containerID") or "" for status in statuses or ()}
+def _containers(
+    given: Iterable[shapes.Container] | None, statuses: Iterable[shapes.ContainerStatus] | None, *, is_init: bool
+) -> list[Container]:
+    ids = {status.name: status.id for status in statuses or ()}
     return [
         Container(
-            container["name"],
-            container.get("image") or "",
-            ids.get(container["name"], ""),
+            container.name,
+            container.image,
+            ids.get(container.name, ""),
             is_init,
-            tuple(_port(port, "containerPort") for port in container.get("ports") or ()),
+            tuple(_port(port.name, port.number, port.protocol, "") for port in container.ports or ()),
         )
         for container in given or ()
     ]
 
 
-def _port(port: Object, number: str) -> Port:
-    value = port.get(number)
-    if value is not None and not isinstance(value, int):
-        raise TypeError(f"{number} is no number")
-    return Port(port.get("name") or "", value, port.get("protocol") or "", port.get("appProtocol") or "")
+def _ports(given: Iterable[shapes.NetworkPort] | None) -> tuple[Port, ...]:
+    return tuple(
+        _port(port.name or "", port.port, port.protocol or "", port.app_protocol or "") for port in given or ()
+    )
 
 
-def _reference(given: Object | None) -> Reference | None:
-    if given is None:
-        return None
-    return Reference(given.get("kind") or "", given.get("name") or "", given.get("namespace") or "")
+@lru_cache(maxsize=4096)
+def _port(name: str, number: int | None, protocol: str, app_protocol: str) -> Port:
+    # Ten thousand pods have the same few ports: they share them.
+    return Port(name, number, protocol, app_protocol)
 
 
-def _endpoint(address: Object, ready: str) -> Endpoint:
-    target, node_name = _reference(address.get("targetRef")), address.get("nodeName") or ""
+def _reference(given: shapes.Target | None) -> Reference | None:
+    return None if given is None else Reference(given.kind, given.name, given.namespace)
+
+
+def _endpoint(address: shapes.EndpointAddress, ready: str) -> Endpoint:
+    target, node_name = _reference(address.target), address.node_name or ""
     labels = present(
         (
             ("endpoint_ready", ready),
-            ("endpoint_address_target_kind", target and target.kind),
-            ("endpoint_address_target_name", target and target.name),
+            ("endpoint_address_target_kind", target.kind if target else None),
+            ("endpoint_address_target_name", target.name if target else None),
             ("endpoint_node_name", node_name),
-            ("endpoint_hostname", address.get("hostname")),
+            ("endpoint_hostname", address.hostname),
         )
     )
-    return Endpoint((address["ip"],), labels, node_name, target)
+    return Endpoint((address.ip,), labels, node_name, target)
 
 
-def _slice_endpoint(endpoint: Object) -> Endpoint:
-    target, node_name = _reference(endpoint.get("targetRef")), endpoint.get("nodeName") or ""
+def _slice_endpoint(endpoint: shapes.SliceEndpoint) -> Endpoint:
+    target, node_name, conditions = _reference(endpoint.target), endpoint.node_name or "", endpoint.conditions
     stem = "endpointslice_endpoint"
     labels = present(
         (
-            ("endpointslice_address_target_kind", target and target.kind),
-            ("endpointslice_address_target_name", target and target.name),
-            (f"{stem}_hostname", endpoint.get("hostname")),
+            ("endpointslice_address_target_kind", target.kind if target else None),
+            ("endpointslice_address_target_name", target.name if target else None),
+            (f"{stem}_hostname", endpoint.hostname),
             (f"{stem}_node_name", node_name),
-            (f"{stem}_zone", endpoint.get("zone")),
+            (f"{stem}_zone", endpoint.zone),
+            (f"{stem}_conditions_ready", _flag(conditions.ready)),
+            (f"{stem}_conditions_serving", _flag(conditions.serving)),
+            (f"{stem}_conditions_terminating", _flag(conditions.terminating)),
         )
     )
-    conditions = endpoint.get("conditions") or {}
-    for name in ("ready", "serving", "terminating"):
-        if conditions.get(name) is not None:
-            labels[f"{PREFIX}{stem}_conditions_{name}"] = "true" if conditions[name] else "false"
-    for key, value in (endpoint.get("deprecatedTopology") or {}).items():
+    for key, value in (endpoint.topology or {}).items():
         labels[f"{PREFIX}{stem}_topology_{sanitized(key)}"] = value
         labels[f"{PREFIX}{stem}_topology_present_{sanitized(key)}"] = "true"
-    return Endpoint(tuple(endpoint.get("addresses") or ()), labels, node_name, target)
+    return Endpoint(tuple(endpoint.addresses or ()), labels, node_name, target)
+
+
+def _flag(value: bool | None) -> str:
+    return "" if value is None else "true" if value else "false"

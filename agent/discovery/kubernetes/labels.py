@@ -4,27 +4,27 @@ Source: Prometheus documentation, `<kubernetes_sd_config>`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
+
+from agent.discovery.kubernetes.shapes import Metadata
 
 PREFIX: Final = "__meta_kubernetes_"
 NAMESPACE: Final = f"{PREFIX}namespace"
 
-Object = Mapping[str, Any]
-"""An object as the API server sends it."""
 Labels = dict[str, str]
 
 
-def meta_labels(role: str, metadata: Object) -> Labels:
+def meta_labels(role: str, metadata: Metadata) -> Labels:
     """Return what an object's name, labels and annotations become."""
-    return {f"{PREFIX}{role}_name": metadata["name"], **annotations_and_labels(role, metadata)}
+    return {f"{PREFIX}{role}_name": metadata.name, **annotations_and_labels(role, metadata)}
 
 
-def annotations_and_labels(role: str, metadata: Object) -> Labels:
+def annotations_and_labels(role: str, metadata: Metadata) -> Labels:
     """Return the same without the name."""
     out: Labels = {}
-    for kind, given in (("label", metadata.get("labels")), ("annotation", metadata.get("annotations"))):
+    for kind, given in (("label", metadata.labels), ("annotation", metadata.annotations)):
         for key, value in (given or {}).items():
             name, is_present = _names(role, kind, key)
             if value:

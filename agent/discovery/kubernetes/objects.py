@@ -1,11 +1,11 @@
 """What is kept of a cluster's objects: the `__meta_kubernetes_*` labels they give, and what links them to others."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from agent.discovery.kubernetes.labels import Labels
 
 
-class Reference(NamedTuple):
+class Reference(Struct, frozen=True, gc=False):
     """Another object: an endpoint's pod, the controller of a pod."""
 
     kind: str
@@ -13,7 +13,7 @@ class Reference(NamedTuple):
     namespace: str = ""
 
 
-class Port(NamedTuple):
+class Port(Struct, frozen=True, gc=False):
     """A port of a container, a service, an endpoint or a slice; what is not said is empty, or None."""
 
     name: str
@@ -22,7 +22,7 @@ class Port(NamedTuple):
     app_protocol: str = ""
 
 
-class Container(NamedTuple):
+class Container(Struct, frozen=True, gc=False):
     """A container of a pod."""
 
     name: str
@@ -32,7 +32,7 @@ class Container(NamedTuple):
     ports: tuple[Port, ...]
 
 
-class Pod(NamedTuple):
+class Pod(Struct, frozen=True, gc=False):
     """A pod; `labels` are all that it gives without looking at other objects."""
 
     namespace: str
@@ -43,7 +43,7 @@ class Pod(NamedTuple):
     containers: tuple[Container, ...]
 
 
-class Node(NamedTuple):
+class Node(Struct, frozen=True, gc=False):
     """A node; `meta` is what it lends to pods and endpoints (its name, labels, annotations), `own` the rest."""
 
     name: str
@@ -53,7 +53,7 @@ class Node(NamedTuple):
     kubelet_port: int
 
 
-class Service(NamedTuple):
+class Service(Struct, frozen=True, gc=False):
     """A service; `labels` are what it lends to its endpoints. `families`: its IP families if it is dual-stack."""
 
     host: str
@@ -63,7 +63,7 @@ class Service(NamedTuple):
     families: tuple[str, ...]
 
 
-class Endpoint(NamedTuple):
+class Endpoint(Struct, frozen=True, gc=False):
     """Addresses that lead to one thing; `labels` are those of the endpoint itself."""
 
     addresses: tuple[str, ...]
@@ -72,14 +72,14 @@ class Endpoint(NamedTuple):
     target: Reference | None
 
 
-class Subset(NamedTuple):
+class Subset(Struct, frozen=True, gc=False):
     """Endpoints that share ports: a subset of Endpoints, or all of an EndpointSlice."""
 
     ports: tuple[Port, ...]
     endpoints: tuple[Endpoint, ...]
 
 
-class Endpoints(NamedTuple):
+class Endpoints(Struct, frozen=True, gc=False):
     """An Endpoints object, or an EndpointSlice, which alone has an `address_type` (IPv4, IPv6, FQDN)."""
 
     namespace: str
@@ -89,7 +89,7 @@ class Endpoints(NamedTuple):
     address_type: str = ""
 
 
-class Ingress(NamedTuple):
+class Ingress(Struct, frozen=True, gc=False):
     """An ingress: its rules as (host, paths), and the hosts that have TLS."""
 
     namespace: str

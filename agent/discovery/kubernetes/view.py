@@ -1,14 +1,14 @@
 """What one discovery sees of a cluster: which kinds of objects each role needs, and the groups that they become."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from agent.config.kubernetes import AttachMetadata, KubernetesSdConfig, Role
 from agent.discovery.groups import TargetGroup
-from agent.discovery.kubernetes import keep, objects, resources, roles
+from agent.discovery.kubernetes import keep, objects, resources, roles, shapes
 from agent.discovery.kubernetes.api import ApiServer
 from agent.discovery.kubernetes.follow import Selection
 from agent.discovery.kubernetes.labels import Labels
@@ -22,22 +22,23 @@ TURN_GROUPS: Final = 200
 
 
 class _Kept(NamedTuple):
-    """A kind of objects: under which role's selectors it is watched, and what is kept of it."""
+    """A kind of objects: under which role's selectors it is watched, what is read of it, and what of that is kept."""
 
     role: str
-    keep: Callable[[Mapping[str, Any]], Any]
+    shape: Any
+    keep: Callable[[Any], Any]
 
 
 KEPT: Final[dict[Resource, _Kept]] = {
-    resources.NODES: _Kept("node", keep.keep_node),
-    resources.PODS: _Kept("pod", keep.keep_pod),
-    resources.SERVICES: _Kept("service", keep.keep_service),
-    resources.ENDPOINTS: _Kept("endpoints", keep.keep_endpoints),
-    resources.ENDPOINT_SLICES: _Kept("endpointslice", keep.keep_endpoint_slice),
-    resources.INGRESSES: _Kept("ingress", keep.keep_ingress),
-    resources.NAMESPACES: _Kept("", keep.keep_namespace),
-    resources.REPLICA_SETS: _Kept("", keep.keep_controller),
-    resources.JOBS: _Kept("", keep.keep_controller),
+    resources.NODES: _Kept("node", shapes.Node, keep.keep_node),
+    resources.PODS: _Kept("pod", shapes.Pod, keep.keep_pod),
+    resources.SERVICES: _Kept("service", shapes.Service, keep.keep_service),
+    resources.ENDPOINTS: _Kept("endpoints", shapes.Endpoints, keep.keep_endpoints),
+    resources.ENDPOINT_SLICES: _Kept("endpointslice", shapes.EndpointSlice, keep.keep_endpoint_slice),
+    resources.INGRESSES: _Kept("ingress", shapes.Ingress, keep.keep_ingress),
+    resources.NAMESPACES: _Kept("", shapes.Described, keep.keep_namespace),
+    resources.REPLICA_SETS: _Kept("", shapes.Described, keep.keep_controller),
+    resources.JOBS: _Kept("", shapes.Described, keep.keep_controller),
 }
 
 Build = Callable[[str, Any, roles.Around], TargetGroup | None]
@@ -98,7 +99,7 @@ class View:
             namespace = self._namespace if resource.namespaced else ""
             selection = Selection(resource, namespace, by.label if by else "", by.field if by else "")
             listener = partial(self._happened, resource, str(selection))
-            watch = await stack.enter_async_context(watches.watch(server, selection, kept.keep, listener))
+            watch = await stack.enter_async_context(watches.watch(server, selection, kept.keep, listener, kept.shape))
             assert watch.task is not None
             watch.task.add_done_callback(lambda _: self._wake.set())
             self._watches[resource] = watch

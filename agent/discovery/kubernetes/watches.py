@@ -1,7 +1,7 @@
 """Watches that are shared: however many jobs look at the same objects, the API server is asked once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
@@ -35,9 +35,9 @@ class Watch(Generic[T]):
         """Whether something is known by now, be it a failure."""
         return self.listed or self.failure is not None
 
-    async def run(self, server: ApiServer, keep: Callable[[Mapping[str, Any]], T]) -> None:
+    async def run(self, server: ApiServer, keep: Callable[[Any], T], shape: Any) -> None:
         """Follow the objects until cancelled."""
-        async for happened in follow(server, self.selection, keep):
+        async for happened in follow(server, self.selection, keep, shape):
             keys: list[str] = []
             if isinstance(happened, Failed):
                 self.failure = happened.error
@@ -87,10 +87,11 @@ class Watches:
         self,
         server: ApiServer,
         selection: Selection,
-        keep: Callable[[Mapping[str, Any]], T],
+        keep: Callable[[Any], T],
         listener: Listener,
+        shape: Any = Any,
     ) -> AsyncIterator[Watch[T]]:
-        """Give the watch of these objects, and tell the listener of what happens from now on.
+        """Give the watch of these objects, and tell the listener of what happens from now on; else as `follow`.
 
         The last one to leave ends it.
         """
@@ -98,7 +99,7 @@ class Watches:
         watch: Watch[T] | None = self._open.get(key)
         if watch is None:
             watch = self._open[key] = Watch(selection)
-            watch.task = asyncio.create_task(watch.run(server, keep), name=f"watch {selection}")
+            watch.task = asyncio.create_task(watch.run(server, keep, shape), name=f"watch {selection}")
         watch.listeners.append(listener)
         try:
             yield watch
