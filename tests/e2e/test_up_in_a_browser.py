@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from tests.e2e.processes import until
@@ -149,6 +149,14 @@ async def test_of_a_thousand_targets_the_one_that_is_down_is_seen_and_every_one_
     try:
         async with Chromium(tmp_path / "chromium") as browser:
             await look_at_a_thousand(browser, f"http://127.0.0.1:{running.port}/#/targets")
+        admin = json.loads((folder / "up.yml").read_text())["gateway"]["listen"]["admin"]
+        asked = {"scrapePool": "pods", "labels": json.dumps({"__address__": page, "__meta_on": "0"})}
+        async with ClientSession() as session:
+            async with session.get(f"http://{admin}/api/v1/scrape_pools") as response:
+                assert (await response.json())["data"] == {"scrapePools": ["hosts", "pods"]}
+            async with session.get(f"http://{admin}/api/v1/targets/explain", params=asked) as response:
+                data = (await response.json())["data"]
+        assert (data["state"], data["rule"]) == ("dropped", 3), "the admin port says the same"
     finally:
         await running.process.stop()
 
