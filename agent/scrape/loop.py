@@ -66,7 +66,7 @@ class ScrapeLoop:
         interval_ms = max(1, round(self.target.interval_s * 1000))
         phase_ms = int(phase_s(self.target.key, self.turn.seed, self.target.interval_s) * 1000)
         self._due_ms = self._inherited_due_ms() or self._first_due_ms(interval_ms, phase_ms)
-        while not await self._wait_until(self._due_ms) and not self.turn.has_ended:
+        while not await self._wait_until_due(interval_ms) and not self.turn.has_ended:
             due_ms = self._due_ms
             await self._scrape(timestamp_ms(self.clock.now_s(), due_ms, interval_ms))
             now_ms = max(int(self.clock.now_s() * 1000), due_ms)
@@ -100,10 +100,13 @@ class ScrapeLoop:
             at_ms = max(int(self.clock.now_s() * 1000), self._last_ms + 1)
             await self._give(await in_slices(self.page.close(at_ms)))
 
-    async def _wait_until(self, due_ms: int) -> bool:
-        """Return true as soon as the loop is to stop, false when the time has come."""
-        while (left_s := due_ms / 1000 - self.clock.now_s()) > 0:
-            if await self.clock.wait(self._stop, left_s):
+    async def _wait_until_due(self, interval_ms: int) -> bool:
+        """Return true as soon as the loop is to stop, false when the next scrape is due."""
+        while (left_ms := self._due_ms - self.clock.now_s() * 1000) > 0:
+            if left_ms > interval_ms + 1:
+                # The clock was set back: scraping goes on by what it says now, and does not wait for it to catch up.
+                self._due_ms = int(self.clock.now_s() * 1000)
+            elif await self.clock.wait(self._stop, left_ms / 1000):
                 return True
         return self._stop.is_set()
 

@@ -46,6 +46,11 @@ class VirtualClock:
                 wait.cancel()
         return event.is_set()
 
+    def set_back(self, seconds: float) -> None:
+        """Let the clock show an earlier time; who waits does not wait longer for it."""
+        self.at_s -= seconds
+        self.waiters = [(at_s - seconds, number, due) for at_s, number, due in self.waiters]
+
     def jump(self) -> None:
         """Let the earliest waiter go on."""
         if self.waiters:
@@ -132,6 +137,17 @@ async def test_a_target_is_scraped_at_equal_distances(accelerated: bool) -> None
         health = w.pool.health(w.target())
         assert (health.health, health.last_error) == ("up", "")
         assert w.metric("pronoia_scrapes_total", job="j", result="ok") == 3
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_scraping() -> None:
+    async with world() as w:
+        w.pages["a"] = "x 1\n"
+        await w.pool.sync([w.target()])
+        await w.until(lambda: len(w.sent) == 2)
+        w.clock.set_back(3600)
+        await w.until(lambda: len(w.sent) == 4)
+        times = [stored(parts)["x"][0][1] for _, parts in w.sent]
+        assert [later - earlier for earlier, later in pairwise(times)] == [10_000, -3_590_000, 10_000]
 
 
 async def test_health_tells_why_a_scrape_failed_and_unknown_before_the_first() -> None:
