@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from agent.config.agent import AgentConfig
 from agent.config.files import matching
 from agent.config.scrape import GlobalConfig, ScrapeConfig
-from agent.config.sharing import SLOWEST_TAKE_OVER, SharingConfig
+from agent.config.sharing import SharingConfig
 from agent.config.store import StoreGlobals, StoreSections
 from agent.config.unsupported import reason_for
 from pipeline.config import ConfigError, Document, Key, Mistake, read, validate
@@ -123,8 +123,8 @@ class _Reading:
                     )
         shared = tuple(job for job in jobs if not sharing.is_per_node(job))
         lease_s = sharing.lease_s(shared)
-        for job in shared if sharing.by == "leases" else ():
-            if job.scrape_interval < lease_s * SLOWEST_TAKE_OVER:
+        for job in shared:
+            if sharing.is_too_fast(job, lease_s):
                 reason = (
                     f"job {job.job_name}: when an agent dies, its targets may be left for longer than two intervals"
                 )

@@ -14,8 +14,10 @@ SHORTEST_LEASE_S: Final = 3
 LONGEST_LEASE_S: Final = 15
 _LEASE_PART: Final = 0.4
 """Of the shortest interval of shared jobs: what is left of it is for noticing, taking over, and finding the targets."""
-SLOWEST_TAKE_OVER: Final = 1.5
-"""In leases: how long the work of an agent that was killed may wait for another, finding its targets included."""
+_TAKE_OVER: Final = 1.5
+"""In leases: how long the slot of an agent that was killed waits for another at most."""
+_FINDING_S: Final = 1.0
+"""What finding the targets takes then, usually."""
 
 
 def _group_name(name: str) -> str:
@@ -31,23 +33,29 @@ def _whole_seconds(seconds: float) -> float:
 
 
 class SharingConfig(NullableSection):
-    """The section. Without it an agent does everything that its file says.
-
-    `node_name` and `pod_name` are taken from NODE_NAME and POD_NAME where they are left out.
-    """
+    """The section. Without it an agent does everything that its file says."""
 
     by: Literal["leases", "ordinal", "node"] = "leases"
-    """How the shared work is divided: by elected workers; by the ordinals of a StatefulSet, whose agents do nothing
-    else; or not at all: this agent does its own node's only."""
+    """Who does the shared work: a few agents, elected by `leases`; the agents of a StatefulSet by `ordinal`, which do
+    nothing else; somebody else (`node`: this agent does its own node's only)."""
     name: Annotated[str, AfterValidator(_group_name)] = "default"
+    """The group's name, part of its Leases' names: agents that share have it, their jobs and `workers` in common."""
     workers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Among how many agents the shared targets are divided."""
     lease: Annotated[Seconds, AfterValidator(_whole_seconds)] = 0.0
+    """How long a Lease lasts, in whole seconds, at least 3; left out, 0.4 of the shortest shared interval (3 to 15)."""
     namespace: str = ""
+    """Where the Leases are; left out, the pod's own, or the kubeconfig's."""
     kubeconfig_file: FilePath | None = None
+    """How the API server is reached; left out, as the pod's service account."""
     node_name: str = ""
+    """The node whose work is this agent's; left out, what NODE_NAME says."""
     pod_name: str = ""
+    """The pod's name, which ends with its ordinal; left out, what POD_NAME says."""
     per_node: tuple[str, ...] = ()
+    """Jobs that every agent does for itself although their discovery does not say so."""
     shared: tuple[str, ...] = ()
+    """Jobs that the workers do although their discovery is of pods or nodes alone."""
 
     @model_validator(mode="after")
     def _each_job_once(self) -> "SharingConfig":
@@ -91,6 +99,10 @@ class SharingConfig(NullableSection):
             return int(self.lease)
         shortest_s = min((job.scrape_interval for job in shared), default=0.0) or float(LONGEST_LEASE_S) / _LEASE_PART
         return max(SHORTEST_LEASE_S, min(LONGEST_LEASE_S, int(shortest_s * _LEASE_PART)))
+
+    def is_too_fast(self, job: ScrapeConfig, lease_s: int) -> bool:
+        """Return whether two intervals of a shared job may pass before its targets are scraped after a death."""
+        return self.by == "leases" and job.scrape_interval < lease_s * _TAKE_OVER + _FINDING_S
 
 
 def restricted(job: ScrapeConfig, node_name: str) -> ScrapeConfig:

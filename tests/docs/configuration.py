@@ -11,6 +11,7 @@ from agent.config.agent import AgentConfig, BufferConfig, GatewayClientConfig
 from agent.config.kubernetes import AttachMetadata, KubernetesSdConfig, NamespaceDiscovery, SelectorConfig
 from agent.config.lists import FileSdConfig, HttpSdConfig, StaticConfig
 from agent.config.scrape import GlobalConfig, ScrapeConfig
+from agent.config.sharing import SharingConfig
 from agent.config.store import StoreGlobals, StoreSections
 from agent.config.unsupported import REASONS
 from pipeline.config import Address, format_duration
@@ -34,6 +35,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
     "`selectors`, each": (SelectorConfig, None),
     "`attach_metadata`": (AttachMetadata, None),
     "`relabel_configs`, `metric_relabel_configs`, `write_relabel_configs`, each": (RelabelConfig, None),
+    "`sharing`": (SharingConfig, None),
     "`remote_write`, each": (RemoteWriteConfig, HttpClientConfig),
     "`queue_config`": (QueueConfig, None),
     "`metadata_config`": (MetadataConfig, None),

@@ -49,6 +49,7 @@ def tables() -> str:
     for key in MECHANISMS:
         lines += _sections(key, _section_of(ScrapeConfig, key), seen, 2)
     lines += _sections("operator", _section_of(AgentConfig, "operator"), seen, 2)
+    lines += _sections("sharing", _section_of(AgentConfig, "sharing"), seen, 2)
     lines += ["## Every HTTP client", "", "What scrape jobs and the discoveries that ask over HTTP have in common.", ""]
     lines += [*_table(HttpClientConfig, skip=()), ""]
     for name, field in HttpClientConfig.model_fields.items():
