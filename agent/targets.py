@@ -138,6 +138,7 @@ class Targets:
         before, self.by_job[name] = self.by_job[name], now
         self._tools.metrics.targets.labels(name).set(len(now.active))
         self._tools.metrics.dropped_targets.labels(name).set(now.dropped_count)
+        self._tools.metrics.duplicate_targets.labels(name).set(len(now.duplicates))
         told = {_flaw(dropped) for dropped in before.dropped if dropped.rule is None}
         for dropped in now.dropped:
             if dropped.rule is None and _flaw(dropped) not in told:

@@ -139,11 +139,18 @@ class DiscoveryMetrics:
             ["job"],
             registry=registry,
         )
+        self.duplicate_targets = Gauge(
+            "pronoia_discovery_duplicate_targets",
+            "Targets that became what another target of the job is already: one of them is scraped.",
+            ["job"],
+            registry=registry,
+        )
 
     def forget(self, job: str, kinds: Iterable[str]) -> None:
         """Tell no more of a job that is not configured any longer, and of its kinds of discovery."""
         self.targets.remove(job)
         self.dropped_targets.remove(job)
+        self.duplicate_targets.remove(job)
         for kind in kinds:
             self.failures.remove(job, kind)
 

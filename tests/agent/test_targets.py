@@ -161,12 +161,13 @@ async def test_targets_follow_what_discovery_finds(tmp_path: Path) -> None:
             made.time.move(0.0)
             await asyncio.sleep(0.001)
         assert seen[-1] == ["http://s:1/metrics", "http://s:2/metrics", "http://a:1/metrics"]
-        path.write_text('[{"targets": ["a:1", "a:2"]}]')
+        path.write_text('[{"targets": ["a:1", "a:2", "a:1"]}]')
         while len(seen[-1]) < 4:
             made.time.move(2.0)
             await asyncio.sleep(0.001)
         assert targets.by_job["k"].active[1].url == "http://a:2/metrics"
         assert made.registry.get_sample_value("pronoia_discovery_targets", {"job": "k"}) == 2
+        assert made.registry.get_sample_value("pronoia_discovery_duplicate_targets", {"job": "k"}) == 1
         running.cancel()
         following.cancel()
 
