@@ -50,10 +50,11 @@ class _Following:
         self._groups: dict[str, TargetGroup] = {}
         self._tried: set[str] = set()
         self._changed = asyncio.Event()
+        self._broken: BaseException | None = None
 
     def start(self) -> None:
         if self._config.follows_catalog:
-            self._catalog = asyncio.create_task(self._follow(self._ask_catalog, CATALOG), name=f"{self._at} catalog")
+            self._catalog = self._begin(self._ask_catalog, CATALOG)
         else:
             self._follow_services(set(self._config.services))
 
@@ -62,6 +63,8 @@ class _Following:
         while True:
             await self._changed.wait()
             self._changed.clear()
+            if self._broken is not None:
+                raise self._broken
             expected = {*map(_told, self._tasks), *([CATALOG] if self._catalog else [])}
             if expected <= self._tried:
                 return [self._groups[name] for name in sorted(self._groups)]
@@ -112,10 +115,21 @@ class _Following:
         for name in self._tasks.keys() - names:
             self._tasks.pop(name).cancel()
             self._groups.pop(name, None)
+            self._tried.discard(_told(name))
             self._tools.succeeded(self._at, _told(name))
         for name in sorted(names - self._tasks.keys()):
-            follow = self._follow(partial(self._ask_service, name), _told(name))
-            self._tasks[name] = asyncio.create_task(follow, name=f"{self._at} service {name}")
+            self._tasks[name] = self._begin(partial(self._ask_service, name), _told(name))
+
+    def _begin(self, ask: Ask, what: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._follow(ask, what), name=f"discovery {self._at} {what}")
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let a mistake of ours end the discovery, loudly: a task that is gone would leave its targets for ever."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken = error
+            self._changed.set()
 
 
 def _told(name: str) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dns.rrset import RRset
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
+MAX_NDOTS: Final = 15
 TRY_S: Final = 2.0
 """How long one server has to answer by UDP, and again by TCP."""
 
@@ -37,15 +38,27 @@ class Resolving:
 
 def read_resolv_conf(path: Path = RESOLV_CONF) -> Resolving:
     """Read the system's resolver configuration; raises TransientError."""
-    from dns.exception import DNSException
-    from dns.resolver import Resolver
-
     try:
-        found = Resolver(str(path))
-    except (DNSException, OSError, ValueError) as error:
-        raise TransientError(f"{path}: cannot be used: {error}") from error
-    ndots = 1 if found.ndots is None else found.ndots
-    return Resolving(tuple(map(str, found.nameservers)), tuple(s.to_text() for s in found.search), ndots)
+        return parse_resolv_conf(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise TransientError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse_resolv_conf(text: str) -> Resolving:
+    """Read what resolv.conf(5) describes; of `domain` and `search` the last one counts."""
+    servers, search, ndots = list[str](), tuple[str, ...](), 1
+    for words in filter(None, map(str.split, text.splitlines())):
+        match words:
+            case ["nameserver", server, *_]:
+                servers.append(server)
+            case ["domain", domain, *_]:
+                search = (domain,)
+            case ["search", *domains]:
+                search = tuple(domains)
+            case ["options", *options]:
+                given = (option.removeprefix("ndots:") for option in options if option.startswith("ndots:"))
+                ndots = next((min(int(count), MAX_NDOTS) for count in given if count.isdecimal()), ndots)
+    return Resolving(tuple(servers), search, ndots)
 
 
 def names_to_try(name: str, resolving: Resolving) -> list[str]:

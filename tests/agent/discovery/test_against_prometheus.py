@@ -50,29 +50,34 @@ async def test_consul(tmp_path: Path) -> None:
     async with Consul(tmp_path / "consul") as consul:
         for number in range(3):
             more: dict[str, Any] = {"Tags": ["a", f"b{number}"], "Meta": {"a-b": "c.d"}} if number else {}
-            body = {"ID": f"web-{number}", "Name": "web", "Port": 80 + number, "Address": f"10.0.0.{number}", **more}
+            body: dict[str, Any] = {
+                "ID": f"web-{number}",
+                "Name": "web",
+                "Port": 80 + number,
+                "Address": f"10.0.0.{number}",
+                **more,
+            }
             await consul.put("/v1/agent/service/register", body)
         await consul.put("/v1/agent/service/register", {"Name": "db", "Check": {"TTL": "1h"}, "Address": "fd00::1"})
         await consul.put("/v1/agent/service/maintenance/web-1?enable=true")
-        sections = {"consul_sd_configs": [{"server": consul.address}]}
-        assert await ours(sections) == await theirs(tmp_path / "prometheus", sections, 5)
-        sections = {"consul_sd_configs": [{"server": consul.address, "tags": ["a"], "tag_separator": ";"}]}
-        assert await ours(sections) == await theirs(tmp_path / "prometheus2", sections, 2)
+        tagged: dict[str, Any] = {"tags": ["a"], "tag_separator": ";"}
+        for number, (more, count) in enumerate((({}, 5), (tagged, 2))):
+            sections = {"consul_sd_configs": [{"server": consul.address, **more}]}
+            assert await ours(sections) == await theirs(tmp_path / f"prometheus{number}", sections, count)
 
 
 @pytest.mark.docker
 async def test_docker(tmp_path: Path) -> None:
     async with Docker(tmp_path / "docker") as docker:
-        front = await docker.network("front", Labels={"a.b": "c"}, IPAM={"Config": [{"Subnet": "10.213.8.0/24"}]})
+        await docker.network("front", Labels={"a.b": "c"}, IPAM={"Config": [{"Subnet": "10.213.8.0/24"}]})
         back = await docker.network("back", Internal=True, IPAM={"Config": [{"Subnet": "10.213.9.0/24"}]})
-        ports = {"80/tcp": {}, "53/udp": {}}
+        ports: dict[str, Any] = {"80/tcp": {}, "53/udp": {}}
         host = {"NetworkMode": "front", "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}}
         web = await docker.run("web", ExposedPorts=ports, Labels={"x/y": "z"}, HostConfig=host)
         await docker.ask("POST", f"/networks/{back}/connect", {"Container": web})
         await docker.run("beside", HostConfig={"NetworkMode": f"container:{web}"})
         await docker.run("node", HostConfig={"NetworkMode": "host"})
         await docker.run("alone", HostConfig={"NetworkMode": "none"})
-        assert front
         for number, (first, count) in enumerate(((True, 4), (False, 6))):
             section = {"host": f"unix://{docker.socket}", "match_first_network": first, "port": 9100}
             sections = {"docker_sd_configs": [section]}

@@ -10,7 +10,7 @@ import pytest_asyncio
 from agent.config.dns import DnsSdConfig
 from agent.discovery import Place, TargetGroup
 from agent.discovery import dns as dns_discovery
-from agent.discovery.dns import Resolving, dns_groups, look_up, names_to_try, read_resolv_conf
+from agent.discovery.dns import Resolving, dns_groups, look_up, names_to_try, parse_resolv_conf, read_resolv_conf
 from pipeline.errors import TransientError
 from tests.agent.discovery.tools import Bench, addresses, bench
 from tests.servers.knot import ZONE, Knot
@@ -154,11 +154,25 @@ def test_names_are_completed_as_resolv_conf_says(name: str, ndots: int, expected
 def test_the_systems_resolver_configuration_is_read(tmp_path: Path) -> None:
     path = tmp_path / "resolv.conf"
     path.write_text("# comment\nnameserver 10.0.0.10\nnameserver fd00::a\nsearch default.svc.cluster.local a\n")
-    assert read_resolv_conf(path) == Resolving(("10.0.0.10", "fd00::a"), ("default.svc.cluster.local.", "a."), 1)
-    path.write_text("nameserver 10.0.0.10\noptions ndots:5\n")
-    assert read_resolv_conf(path).ndots == 5
-    with pytest.raises(TransientError, match="cannot be used"):
+    assert read_resolv_conf(path) == Resolving(("10.0.0.10", "fd00::a"), ("default.svc.cluster.local", "a"), 1)
+    with pytest.raises(TransientError, match="cannot be read"):
         read_resolv_conf(tmp_path / "none")
-    path.write_text("search a\n")
-    with pytest.raises(TransientError, match="cannot be used"):
-        read_resolv_conf(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("nameserver 10.0.0.10\noptions rotate ndots:5\n", Resolving(("10.0.0.10",), (), 5)),
+        ("search a b\ndomain c\n", Resolving((), ("c",))),
+        ("domain c\nsearch a b\n", Resolving((), ("a", "b"))),
+        ("options ndots:99\n; search x\nnameserver\n", Resolving((), (), 15)),
+        ("options ndots:x ndots:\n\n", Resolving(())),
+    ],
+)
+def test_a_resolver_configuration_says_whom_to_ask_and_how(text: str, expected: Resolving) -> None:
+    assert parse_resolv_conf(text) == expected
+
+
+async def test_without_a_server_nothing_can_be_said() -> None:
+    with pytest.raises(TransientError, match="there is no server"):
+        await look_up("web", "A", Resolving(()))
