@@ -11,8 +11,8 @@ from agent.scrape.part import Part
 from agent.scrape.plain import PlainTable
 from agent.scrape.restructure import COMMENT, DROPPED, FIRST_TIMED, Restructuring
 from agent.scrape.table import Reading, Steps, TableOptions
-from agent.scrape.timed import Loose
-from agent.scrape.values import VALUE_BYTES, Values
+from agent.scrape.timed import VALUE_BYTES, Loose
+from agent.scrape.values import Values
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import Delimited, Format
 from pipeline.wire.exposition.delimited import ReadFamily

@@ -15,8 +15,7 @@ from agent.scrape.plain import PlainTable, page_length, split
 from agent.scrape.restructure import COMMENT, Restructuring, cut_end
 from agent.scrape.table import MAX_AHEAD_MS, Reading, Steps, Table, TableOptions
 from agent.scrape.values import Values
-from pipeline.wire.exposition import Format, Lines
-from pipeline.wire.exposition.delimited import read_family_accelerated
+from pipeline.wire.exposition import Format, Lines, delimited
 from pipeline.wire.remote_write import Labels
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def make_table(
 
     Raises ValueError where there is none.
     """
-    built = PackedStems is not None and read_family_accelerated is not None
+    built = PackedStems is not None and delimited.ACCELERATED
     if not (built if accelerated is None else accelerated):
         return DelimitedTable(encode, options) if page_format is Format.PROTOBUF else PlainTable(encode, options)
     if not built:
@@ -147,8 +146,7 @@ class FastDelimitedTable(DelimitedTable):
     """See `agent.scrape.table.Table`; for protobuf pages."""
 
     def __init__(self, encode: Callable[[Labels], bytes | None], options: TableOptions, block_series: int) -> None:
-        assert read_family_accelerated is not None
-        super().__init__(encode, options, read_family_accelerated)
+        super().__init__(encode, options, delimited.read_family_accelerated)
         self._packed = PackedStems(block_series)
         self._values = self.stems = Values(self._packed)
         self.settle, self.encode_singles = settle, encode_singles

@@ -13,7 +13,7 @@ from agent.scrape.alignment import Alignment, align
 from agent.scrape.dialect import Dialect
 from agent.scrape.labelling import ScrapeError
 from agent.scrape.table import Reading, Steps
-from agent.scrape.timed import Timed
+from agent.scrape.timed import VALUE_BYTES, Timed
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Sample, UnterminatedError
 from pipeline.wire.histogram import InvalidHistogramError
@@ -188,18 +188,24 @@ class Restructuring:
                 return False
             self._timed_seen.add(slot)
             self._reading.see_timed(slot, *sample)
+            self._spend(sample[0])
         elif slot == DUPLICATE or (slot >= 0 and self._line_of_stem[slot] >= 0):
             return False  # these are read in full; the last when another text with the same labels came first
         elif self._unsure or line != self._old[old]:
             value = self._dialect.value(line, size)
             if value is None:
                 return False
+            self._spend(value)
             if slot >= 0:
                 table.stems.set_value(slot, value)
         if slot >= 0:
             self._line_of_stem[slot] = number
         self._take(old, slot, size)
         return True
+
+    def _spend(self, value: bytes) -> None:
+        if len(value) > VALUE_BYTES:  # a native histogram, which takes as long as a series that is new
+            self._cost += _SLICE_LINES // _SLICE_SIGHTS
 
     def _take(self, old: int, slot: int, size: int) -> None:
         self._matched[old] = 1

@@ -12,6 +12,8 @@ from pipeline.wire.remote_write import pack_double
 
 Loose = tuple[bytes, bytes, int]
 """A sample that is sent by itself: encoded labels, value, time in Unix milliseconds."""
+VALUE_BYTES = 8
+"""Of a value that is a number; whatever is longer is a native histogram, as `Histogram.encode` writes it."""
 NUMBER = rb"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
 _TAIL = {
     Format.TEXT: re.compile(rb"[ \t]+" + NUMBER + rb"[ \t]+([0-9]{1,18})[ \t]*").fullmatch,

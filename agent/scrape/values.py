@@ -4,13 +4,11 @@ from array import array
 from collections.abc import Iterator
 
 from agent.scrape.stems import SUFFIX_BYTES, StemStore, suffix_of
+from agent.scrape.timed import VALUE_BYTES
 from pipeline.wire import snappy
 from pipeline.wire.histogram import TIMESTAMP
 from pipeline.wire.protobuf import encode_varint
 from pipeline.wire.remote_write import HISTOGRAM
-
-VALUE_BYTES = 8
-"""Of a number; whatever is longer is a native histogram."""
 
 
 class Values:

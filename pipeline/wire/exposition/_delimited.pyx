@@ -16,6 +16,7 @@ DEF VALUE = 8
 DEF TAIL = 20
 DEF LABEL = 0x0A
 DEF METRIC = 0x22
+DEF SLICE_BYTES = 1 << 18
 DEF BUCKET_FIELD = 0x1A
 DEF SUMMARY_KIND = 2
 DEF HISTOGRAM_KIND = 4
@@ -295,8 +296,11 @@ cdef list read_head(bytes raw, uint64_t *kind, list name):
     return pieces if any_metric else []
 
 
-def read_family(bytes raw, wanted, list lines):
-    """See `pipeline.wire.exposition.delimited_family.read_family`."""
+def read_family(bytes raw, wanted, list lines, Py_ssize_t start):
+    """Append the lines of the metrics from byte `start` on, at 0 that of the head first; return where to go on.
+
+    That is behind the family when all is done, and -1 where others must read it.
+    """
     cdef Lines reader = Lines()
     cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(raw)
     cdef const uint8_t *end = data + PyBytes_GET_SIZE(raw)
@@ -308,16 +312,19 @@ def read_family(bytes raw, wanted, list lines):
     cdef list names = [b""]
     cdef list head = read_head(raw, &kind, names)
     cdef bytes name = names[0]
-    if head is None or kind > GAUGE_HISTOGRAM_KIND:
-        delimited_family.read_family(raw, wanted, lines)
-        return
+    if head is None or kind > GAUGE_HISTOGRAM_KIND or not 0 <= start <= end - data:
+        return -1
     if not head:
-        return
-    lines.append(b"".join(head))
+        return end - data
+    if not start:
+        lines.append(b"".join(head))
+    at += start
     name_bytes = <uint32_t>PyBytes_GET_SIZE(name)
     reader.named, reader.lines = PyBytes_FromStringAndSize(<char *>&name_bytes, 4) + name, lines
     family = None
     while at < end:
+        if at - data > start + SLICE_BYTES:
+            return at - data
         varint(&at, end, &tag)
         if tag != METRIC:
             skip(tag, &at, end)
@@ -328,3 +335,4 @@ def read_family(bytes raw, wanted, list lines):
                 family = delimited_family.Family(<int>kind, reader.named)
             delimited_family.read_metric(raw, at - data, behind - data, family, wanted, lines)
         at = behind
+    return end - data

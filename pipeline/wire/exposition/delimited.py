@@ -21,20 +21,31 @@ from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition.delimited_family import HEAD, SIZE, Wanted, read_family
 from pipeline.wire.protobuf import decode_varint
 
-ReadFamily = Callable[[bytes, Wanted, list[bytes]], None]
+ReadFamily = Callable[[bytes, Wanted, list[bytes]], Iterator[None]]
 """`read_family`, or its compiled twin."""
 
-read_family_accelerated: ReadFamily | None
 try:
     if sys.byteorder != "little":
         raise ImportError("it writes numbers as the machine holds them")
-    from pipeline.wire.exposition._delimited import read_family as read_family_accelerated
+    from pipeline.wire.exposition import _delimited
+
+    ACCELERATED = True
 except ImportError:  # no compiler where it was installed
-    read_family_accelerated = None
+    ACCELERATED = False
 
 _BATCH_BYTES: Final = 128 << 10
 _KNOWN_BY_BYTES: Final = 64
 """A family begins with its name: so many bytes tell which one it is, and a wrong guess costs only time."""
+
+
+def read_family_accelerated(raw: bytes, wanted: Wanted, lines: list[bytes]) -> Iterator[None]:
+    """Append a family's lines as `read_family` does."""
+    at = _delimited.read_family(raw, wanted, lines, 0)
+    while 0 <= at < len(raw):
+        yield
+        at = _delimited.read_family(raw, wanted, lines, at)
+    if at < 0:
+        yield from read_family(raw, wanted, lines)
 
 
 @dataclass(slots=True)
@@ -42,7 +53,7 @@ class Delimited:
     """Takes pages apart. A family that is byte for byte as on the last page gives the very same lines."""
 
     wanted: Wanted = field(default_factory=Wanted)
-    read_family: ReadFamily = read_family_accelerated or read_family
+    read_family: ReadFamily = read_family_accelerated if ACCELERATED else read_family
     _known: dict[bytes, tuple[bytes, list[bytes]]] = field(default_factory=dict)
 
     def lines(self, page: bytes | bytearray, size: int) -> Iterator[list[bytes]]:
@@ -61,7 +72,13 @@ class Delimited:
                     raise MalformedError(f"a metric family of {length} bytes reaches beyond the page", position)
                 position = start + length
                 raw = bytes(view[start:position])
-                out += self._family(raw, known, out)
+                before = self._known.get(raw[:_KNOWN_BY_BYTES])
+                if before is None or before[0] != raw:
+                    before = raw, []
+                    for _ in self._read(raw, before[1], out):
+                        yield []
+                known[raw[:_KNOWN_BY_BYTES]] = before
+                out += before[1]
                 if position - batch > _BATCH_BYTES:
                     yield out
                     out, batch = [], position
@@ -72,21 +89,16 @@ class Delimited:
             self._known = known
         yield out
 
-    def _family(self, raw: bytes, known: dict[bytes, tuple[bytes, list[bytes]]], out: list[bytes]) -> list[bytes]:
-        """Return a family's lines; where it is malformed, what stands in front of that is added to `out`."""
-        name = raw[:_KNOWN_BY_BYTES]
-        before = self._known.get(name)
-        if before is None or before[0] != raw:
-            before = raw, []
-            try:
-                self.read_family(raw, self.wanted, before[1])
-            except (MalformedError, IndexError) as error:
-                out += before[1]
-                if isinstance(error, MalformedError):
-                    raise
-                raise MalformedError("a metric family ends inside a field", len(raw)) from None
-        known[name] = before
-        return before[1]
+    def _read(self, raw: bytes, lines: list[bytes], out: list[bytes]) -> Iterator[None]:
+        """Read a family into `lines`; where it is malformed, what stands in front of that is added to `out`."""
+        try:
+            yield from self.read_family(raw, self.wanted, lines)
+        except MalformedError:
+            out += lines
+            raise
+        except IndexError:
+            out += lines
+            raise MalformedError("a metric family ends inside a field", len(raw)) from None
 
 
 def key_of(line: bytes) -> bytes:

@@ -4,6 +4,7 @@ What becomes of a metric is what prometheus/model/textparse (protobufparse.go) m
 same with what nearly every metric looks like, and leaves the rest to `read_metric`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final, NamedTuple
@@ -27,6 +28,7 @@ PLAIN_END: Final = NO_TIME + SIZE.pack(TAIL_BYTES)
 
 _METRIC, _LABEL, _TIMESTAMP, _BUCKET = 0x22, 0x0A, 0x30, 0x1A
 _VALUE_TAGS: Final = {COUNTER: 0x1A, GAUGE: 0x12, SUMMARY: 0x22, UNTYPED: 0x2A, HISTOGRAM: 0x3A, GAUGE_HISTOGRAM: 0x3A}
+_SLICE_METRICS: Final = 1_000
 _ZERO: Final = pack_double(0.0)
 _PLUS_INF: Final = pack_double(float("inf"))
 
@@ -51,17 +53,19 @@ class Family:
         return _VALUE_TAGS[self.kind]
 
 
-def read_family(raw: bytes, wanted: Wanted, lines: list[bytes]) -> None:
-    """Append a family's lines; raises MalformedError, and IndexError where the message ends inside a field."""
+def read_family(raw: bytes, wanted: Wanted, lines: list[bytes]) -> Iterator[None]:
+    """Append a family's lines, in slices; raises MalformedError, and IndexError where the message ends in a field."""
     family, metrics = read_head(raw, lines)
     if family is None:
         return
-    if family.kind not in (COUNTER, GAUGE, UNTYPED):
-        for start, end in metrics:
-            read_metric(raw, start, end, family, wanted, lines)
-        return
     begin, value_tag = bytes([PLAIN]) + family.named, family.value_tag
-    for start, end in metrics:
+    compound = family.kind not in (COUNTER, GAUGE, UNTYPED)
+    for number, (start, end) in enumerate(metrics, 1):
+        if number % _SLICE_METRICS == 0:
+            yield
+        if compound:
+            read_metric(raw, start, end, family, wanted, lines)
+            continue
         at = start
         while at < end and raw[at] == _LABEL:
             length = raw[at + 1]

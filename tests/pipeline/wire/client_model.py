@@ -1,4 +1,4 @@
-"""io.prometheus.client (client_model, metrics.proto) through the official protobuf runtime: pages that we did not encode.
+"""io.prometheus.client (client_model, metrics.proto) through the official protobuf runtime: pages that others encoded.
 
 page = encode(family("up", GAUGE, {"label": [{"name": "a", "value": "b"}], "gauge": {"value": 1.0}}))
 """

@@ -39,7 +39,7 @@ def test_seconds_are_cut_off_to_milliseconds(text: bytes, ms: int) -> None:
         ("application/openmetrics-text; version=2.0.0", None),
         ("text/plain; version=0.0.4; version=1", None),
         ("text/plain, foo", None),
-        ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", None),
+        ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", Format.PROTOBUF),
         ("", None),
     ],
 )
