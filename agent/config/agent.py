@@ -50,6 +50,11 @@ class GatewayClientConfig(NullableSection):
             raise ValueError("at most one of token & token_file must be configured")
         if self.tls_config is not None and urlsplit(self.url).scheme == "http":
             raise ValueError("tls_config needs a https:// URL")
+        if self.tls_config is not None and self.scheme == "grpc":
+            # gRPC's own TLS has none of these: what it cannot keep to is not promised.
+            for name in ("insecure_skip_verify", "min_version", "max_version"):
+                if getattr(self.tls_config, name):
+                    raise ValueError(f"tls_config.{name} is not supported over gRPC")
         return self
 
     @property

@@ -320,3 +320,8 @@ async def test_the_agent_inside_up_is_reloaded_and_the_other_sections_are_not(tm
             status, text = await agent.ask("POST", "/-/reload")
             assert status == 500
             assert re.fullmatch(r".*config\.yml:\d+: console: a change needs a restart\n", text)
+            url = f"http://127.0.0.1:{console}/api/console/overview"
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                parts = (await answer.json())["data"]["parts"]
+            assert parts["agent"] is None
+            assert parts["agent's configuration"].endswith("console: a change needs a restart")

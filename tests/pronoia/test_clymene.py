@@ -176,9 +176,9 @@ class ClymeneAgent:
 
     async def _ready(self) -> bool:
         try:
-            async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{self.admin}/readyz") as answer:
-                    return answer.status == 200
+            url = f"http://127.0.0.1:{self.admin}/readyz"
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                return answer.status == 200
         except aiohttp.ClientError:
             return False
 
@@ -224,7 +224,7 @@ async def test_it_writes_to_prometheus_and_reloads_on_its_second_port(prometheus
 
             await until(lambda: stored("a"), "what is scraped is in Prometheus")
             agent.file.write_text(yaml.safe_dump(jobs(exporter, "a", "b")))
-            async with aiohttp.ClientSession() as session:
-                async with session.post(f"http://127.0.0.1:{agent.reload}/api/reload") as answer:
-                    assert answer.status == 200
+            url = f"http://127.0.0.1:{agent.reload}/api/reload"
+            async with aiohttp.ClientSession() as session, session.post(url) as answer:
+                assert answer.status == 200
             await until(lambda: stored("b"), "the new job is scraped")

@@ -200,6 +200,11 @@ def test_variables_that_are_not_set_are_warned_of(tmp_path: Path) -> None:
     )
 
 
+def test_what_grpc_s_tls_has_not_is_refused(tmp_path: Path) -> None:
+    wrong = mistakes(tmp_path, "gateway: {url: 'grpcs://g', tls_config: {insecure_skip_verify: true}}")
+    assert wrong == ["prometheus.yml:1: gateway: tls_config.insecure_skip_verify is not supported over gRPC"]
+
+
 @pytest.mark.parametrize(
     ("url", "scheme", "secure", "address"),
     [
