@@ -4,6 +4,7 @@ Source: Prometheus documentation, `<kubernetes_sd_config>`; prometheus/discovery
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final, Protocol
 
 from agent.config.kubernetes import AttachMetadata
@@ -79,11 +80,15 @@ def pod_group(key: str, pod: Pod, around: Around) -> TargetGroup | None:
 
 def _pod_targets(pod: Pod) -> Iterator[Labels]:
     for container in pod.containers:
-        base = {ADDRESS: pod.ip, **_container_labels(container), **present([("pod_container_id", container.id)])}
+        own = present([("pod_container_id", container.id)])
         if not container.ports:
-            yield base
+            yield {ADDRESS: pod.ip, **_container_labels(container), **own}
         for port in container.ports:
-            yield {**base, ADDRESS: joined(pod.ip, port.number or 0), **_container_port_labels(port, port.protocol)}
+            yield {
+                ADDRESS: joined(pod.ip, port.number or 0),
+                **_container_labels(container, port, port.protocol),
+                **own,
+            }
 
 
 def pod_labels(pod: Pod, around: Around) -> Labels:
@@ -204,7 +209,7 @@ def _matching_port(pod: Pod, port: Port, stem: str) -> Labels:
         for own in container.ports:
             if port.number is not None and own.number == port.number:
                 protocol = port.protocol if stem == "endpoints" else own.protocol
-                found = {**_container_labels(container), **_container_port_labels(own, protocol)}
+                found = _container_labels(container, own, protocol)
                 break
     return found
 
@@ -214,20 +219,28 @@ def _other_ports(pod: Pod, taken: set[int | None], around: Around) -> Iterator[L
     for container in pod.containers if pod.ip else ():
         for port in container.ports:
             if port.number not in taken:
-                labels = {**_container_labels(container), **_container_port_labels(port, port.protocol)}
+                labels = _container_labels(container, port, port.protocol)
                 yield {ADDRESS: joined(pod.ip, port.number or 0), **labels, **_lent_by_pod(pod, around)}
 
 
-def _container_labels(container: Container) -> Labels:
+def _container_labels(container: Container, port: Port | None = None, protocol: str = "") -> Labels:
+    labels = _of_container(container.name, container.image, container.is_init)
+    return labels if port is None else {**labels, **_of_port(port, protocol)}
+
+
+# Ten thousand pods have the same few containers and ports. Nobody changes what these return.
+@lru_cache(maxsize=4096)
+def _of_container(name: str, image: str, is_init: bool) -> Labels:
     given = (
-        ("pod_container_name", container.name),
-        ("pod_container_image", container.image),
-        ("pod_container_init", "true" if container.is_init else "false"),
+        ("pod_container_name", name),
+        ("pod_container_image", image),
+        ("pod_container_init", "true" if is_init else "false"),
     )
     return present(given)
 
 
-def _container_port_labels(port: Port, protocol: str) -> Labels:
+@lru_cache(maxsize=4096)
+def _of_port(port: Port, protocol: str) -> Labels:
     given = (
         ("pod_container_port_name", port.name),
         ("pod_container_port_number", str(port.number or 0)),
