@@ -81,7 +81,8 @@ class Agent:
         )
         tools = Tools(session, DiscoveryMetrics(self.registry))
         self._share = Share(self.config, self._buffer.identity.agent, self.registry)
-        self._targets = Targets(self._share.jobs(self.config.scrape_configs, ()), tools)
+        jobs = self._share.jobs(self.config.scrape_configs, ())
+        self._targets = Targets(jobs, tools, is_ours=None if self.config.sharing is None else self._share.is_ours)
         self._pool = ScrapePool(
             self._keep,
             ScrapeMetrics(self.registry),
@@ -225,7 +226,7 @@ class Agent:
         targets_api.add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
         app.router.add_get("/api/v1/sharing", self._tell_share)
         app.router.add_get("/api/v1/custom_resources", self._tell_resources)
-        explain_api.add_routes(app, lambda: self._targets.configs, lambda: self._targets.by_job)
+        explain_api.add_routes(app, lambda: self._targets.jobs, lambda: self._targets.by_job)
 
     async def _tell_resources(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "success", "data": self._resources.status()})

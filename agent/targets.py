@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from agent.config.scrape import ScrapeConfig
@@ -27,9 +28,19 @@ AGAIN_S: Final = 5.0
 
 
 class Targets:
-    """All jobs' targets while discovery goes on. Run `run` as a task, and follow `changes` in one other."""
+    """All jobs' targets while discovery goes on. Run `run` as a task, and follow `changes` in one other.
 
-    def __init__(self, jobs: Sequence[ScrapeConfig], tools: Tools, settle_s: float = 0.25) -> None:
+    `is_ours` says which are this agent's, of those that agents share; after a change of its mind: `reload`.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[ScrapeConfig],
+        tools: Tools,
+        settle_s: float = 0.25,
+        is_ours: Callable[[Target], bool] | None = None,
+    ) -> None:
+        self._is_ours = is_ours
         self._jobs = {config.job_name: Job(config) for config in jobs}
         self._tools = tools
         self._settle_s = settle_s
@@ -38,12 +49,13 @@ class Targets:
         self._groups: dict[Place, list[TargetGroup]] = {}
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._prompt = asyncio.Event()
         self.by_job: dict[str, JobTargets] = {name: JobTargets() for name in self._jobs}
 
     @property
-    def configs(self) -> dict[str, ScrapeConfig]:
+    def jobs(self) -> Mapping[str, Job]:
         """Every job by its name, as it is configured now."""
-        return {name: job.config for name, job in self._jobs.items()}
+        return self._jobs
 
     async def run(self) -> None:
         """Let every discovery go on, each in a task of its own; returns only by cancellation."""
@@ -62,13 +74,14 @@ class Targets:
             # The same object where nothing changed: what has it in hand need not compare.
             unchanged = known is not None and known.config == config
             self._jobs[config.job_name] = known if known is not None and unchanged else Job(config)
-            if not unchanged:
+            if not unchanged or self._is_ours is not None:
                 self._changed.add(config.job_name)
         self.by_job = {name: self.by_job.get(name, JobTargets()) for name in self._jobs}
         for name in before.keys() - self._jobs.keys():
             self._tools.metrics.forget(name, {place.kind for place in self._following if place.job == name})
         if self._group is not None:
             self._follow_all()
+        self._prompt.set()
         self._wake.set()
 
     def _follow_all(self) -> None:
@@ -105,6 +118,8 @@ class Targets:
             async for groups in stream:
                 if first and not groups and self._groups.get(place) and self._tools.has_failed(place):
                     return False
+                if first:
+                    self._prompt.set()
                 first, self._groups[place] = False, groups
                 self._changed.add(place.job)
                 self._wake.set()
@@ -115,7 +130,7 @@ class Targets:
         wait_s = self._settle_s
         while True:
             await self._wake.wait()
-            await self._tools.sleep(wait_s)
+            await self._settle(wait_s)
             self._wake.clear()
             begun_s = self._tools.clock()
             changed, self._changed = self._changed, set()
@@ -125,6 +140,18 @@ class Targets:
             yield [target for targets in self.by_job.values() for target in targets.active]
             wait_s = settle_s(self._settle_s, self._tools.clock() - begun_s)
 
+    async def _settle(self, wait_s: float) -> None:
+        """Wait for what comes close; what a discovery finds at first, or a reload brings, does not wait for more."""
+        waits = [asyncio.ensure_future(self._tools.sleep(wait_s)), asyncio.ensure_future(self._prompt.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._prompt.is_set():
+            self._prompt.clear()
+            await self._tools.sleep(self._settle_s)
+
     async def _rebuild(self, name: str) -> None:
         groups = [group for place, found in self._groups.items() if place.job == name for group in found]
         # Thousands of targets take longer than the loop may be held (ARCHITECTURE 11).
@@ -132,7 +159,7 @@ class Targets:
         job = self._jobs.get(name)
         if job is None:
             return
-        now = await asyncio.to_thread(job.targets, groups) if large else job.targets(groups)
+        now = await asyncio.to_thread(self._ours, job, groups) if large else self._ours(job, groups)
         if self._jobs.get(name) is not job:
             return  # Reloaded meanwhile: what is new comes next.
         before, self.by_job[name] = self.by_job[name], now
@@ -145,6 +172,12 @@ class Targets:
                 address, reason = _flaw(dropped)
                 extra = {"job": name, "address": address, "reason": reason}
                 logger.error("a target that was found cannot be scraped", extra=extra)
+
+    def _ours(self, job: Job, groups: Sequence[TargetGroup]) -> JobTargets:
+        found = job.targets(groups)
+        if self._is_ours is None:
+            return found
+        return replace(found, active=tuple(target for target in found.active if self._is_ours(target)))
 
 
 def settle_s(least_s: float, took_s: float) -> float:

@@ -71,6 +71,10 @@ class Share:
             return self._own
         return self._turns.get(slot_of(target, self._sharing.workers))
 
+    def is_ours(self, target: Target) -> bool:
+        """Tell whether a target is this agent's now."""
+        return self.turn_of(target) is not None
+
     async def start(
         self,
         config: AgentConfig,
