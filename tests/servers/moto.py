@@ -39,7 +39,7 @@ class Moto:
         return boto3.client(service, region_name=REGION, endpoint_url=self.url, **KEYS)
 
     async def check_keys(self) -> None:
-        """From now on let nobody in: the account has no users."""
+        """From now on check keys, signatures and policies, as AWS does; before, everybody may do everything."""
         async with aiohttp.ClientSession() as session, session.post(f"{self.url}/moto-api/reset-auth", data=b"0") as ok:
             assert ok.status == 200
 

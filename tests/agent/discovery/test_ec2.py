@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,28 @@ async def failure(**config: Any) -> str:
         return reason
 
 
+def make_reader(moto: Moto) -> dict[str, str]:
+    """Make a user who may describe what is there; return the keys."""
+    client = moto.client("iam")
+    client.create_user(UserName="reader")
+    allowed = {"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    client.put_user_policy(UserName="reader", PolicyName="describe", PolicyDocument=policy)
+    key = client.create_access_key(UserName="reader")["AccessKey"]
+    return {"access_key": key["AccessKeyId"], "secret_key": key["SecretAccessKey"]}
+
+
 @pytest.mark.asyncio(loop_scope="module")
-async def test_what_aws_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+async def test_signatures_and_permissions_are_those_of_the_keys(tmp_path: Path) -> None:
     async with Moto(tmp_path) as strict:
+        await asyncio.to_thread(make_instances, strict)
+        keys = await asyncio.to_thread(make_reader, strict)
         await strict.check_keys()
-        assert (await failure(endpoint=strict.url)).startswith("ec2: DescribeInstances: AuthFailure: AWS was not able")
+        (group,) = await found(strict, **keys)
+        assert sorted(addresses([group])) == ["10.5.1.10:80", "10.5.1.11:80"]
+        for wrong in ({"access_key": keys["access_key"], "secret_key": "another"}, {}):
+            refused = await failure(endpoint=strict.url, **wrong)
+            assert refused.startswith("ec2: DescribeInstances: AuthFailure: AWS was not able to validate")
 
 
 @pytest.mark.asyncio(loop_scope="module")
