@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.config.scrape import ScrapeConfig
 from agent.discovery.groups import TargetGroup
-from agent.job import JobTargets
+from agent.job import Job, JobTargets
 from agent.target import Dropped, Target, make_target
-from pipeline.relabel import Rules, RuleStep, compile_rules, trace
+from pipeline.relabel import RuleStep, trace
 from pipeline.wire.remote_write import Labels
 
 State = Literal["active", "dropped", "unusable", "duplicate"]
@@ -37,20 +36,14 @@ class Explanation:
     same_count: int = 0
 
 
-def rules_of(config: ScrapeConfig) -> Rules:
-    """Return a job's relabelling, ready to run."""
-    return compile_rules(config.relabel_configs, config.legacy_names)
-
-
-def explain(config: ScrapeConfig, discovered: Mapping[str, str], alike: Alike) -> Explanation:
+def explain(job: Job, discovered: Mapping[str, str], alike: Alike) -> Explanation:
     """Explain what a job makes of a target with these discovered labels, whether or not discovery has found it.
 
     The job's defaults need not be among the labels.
     """
-    rules = rules_of(config)
-    outcome = make_target(config, rules, TargetGroup("", (discovered,), {}), discovered)
+    outcome = make_target(job.config, job.rules, TargetGroup("", (discovered,), {}), discovered)
     begun = outcome.discovered_labels
-    steps = trace(rules, dict(begun))
+    steps = trace(job.rules, dict(begun))
     if isinstance(outcome, Dropped):
         return Explanation(begun, steps, outcome, "unusable" if outcome.rule is None else "dropped")
     others = list(alike(outcome.labels))

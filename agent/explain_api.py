@@ -11,22 +11,19 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from agent.config.scrape import ScrapeConfig
-from agent.explain import Explanation, explain, looking, rules_of
-from agent.job import JobTargets
+from agent.explain import Explanation, explain, looking
+from agent.job import Job, JobTargets
 from agent.target import Dropped, Target
 from pipeline.config import format_duration
 from pipeline.errors import PermanentError
 from pipeline.relabel import RelabelConfig, RuleStep, trace
 
 _Form = Mapping[str, Any]
-_ByName = Mapping[str, ScrapeConfig]
-_Answer = Callable[[_Form, _ByName, Mapping[str, JobTargets]], dict[str, Any]]
+_Jobs = Mapping[str, Job]
+_Answer = Callable[[_Form, _Jobs, Mapping[str, JobTargets]], dict[str, Any]]
 
 
-def add_routes(
-    app: web.Application, configs: Callable[[], _ByName], by_job: Callable[[], Mapping[str, JobTargets]]
-) -> None:
+def add_routes(app: web.Application, jobs: Callable[[], _Jobs], by_job: Callable[[], Mapping[str, JobTargets]]) -> None:
     """Serve them, to GET and, since labels may be longer than a URL, to POST of a form."""
 
     def handler(answer: _Answer) -> Handler:
@@ -34,7 +31,7 @@ def add_routes(
             asked = await request.post() if request.method == "POST" else request.query
             try:
                 # Looking through thousands of targets takes longer than the loop may be held (ARCHITECTURE 11).
-                data = await asyncio.to_thread(answer, asked, configs(), dict(by_job()))
+                data = await asyncio.to_thread(answer, asked, dict(jobs()), dict(by_job()))
                 return web.json_response({"status": "success", "data": data})
             except PermanentError as error:
                 return web.json_response({"status": "error", "errorType": "bad_data", "error": str(error)}, status=400)
@@ -46,17 +43,17 @@ def add_routes(
         app.router.add_post(f"/api/v1/{path}", handler(answer))
 
 
-def _explained(asked: _Form, configs: _ByName, by_job: Mapping[str, JobTargets]) -> dict[str, Any]:
-    return describe_explanation(explain(*_asked_for(configs, asked), looking(by_job)))
+def _explained(asked: _Form, jobs: _Jobs, by_job: Mapping[str, JobTargets]) -> dict[str, Any]:
+    return describe_explanation(explain(*_asked_for(jobs, asked), looking(by_job)))
 
 
-def _relabel_steps(asked: _Form, configs: _ByName, _: Mapping[str, JobTargets]) -> dict[str, Any]:
-    config, labels = _asked_for(configs, asked)
-    return {"steps": [_step(step) for step in trace(rules_of(config), labels)]}
+def _relabel_steps(asked: _Form, jobs: _Jobs, _: Mapping[str, JobTargets]) -> dict[str, Any]:
+    job, labels = _asked_for(jobs, asked)
+    return {"steps": [_step(step) for step in trace(job.rules, labels)]}
 
 
-def _scrape_pools(_: _Form, configs: _ByName, by_job: Mapping[str, JobTargets]) -> dict[str, Any]:
-    return {"scrapePools": sorted(configs)}
+def _scrape_pools(_: _Form, jobs: _Jobs, by_job: Mapping[str, JobTargets]) -> dict[str, Any]:
+    return {"scrapePools": sorted(jobs)}
 
 
 _ANSWERS: Final[dict[str, _Answer]] = {
@@ -66,14 +63,14 @@ _ANSWERS: Final[dict[str, _Answer]] = {
 }
 
 
-def _asked_for(configs: _ByName, asked: _Form) -> tuple[ScrapeConfig, dict[str, str]]:
+def _asked_for(jobs: _Jobs, asked: _Form) -> tuple[Job, dict[str, str]]:
     """Return the job `scrapePool` and the `labels` (a JSON object) that are asked for; raises PermanentError."""
     pool, text = asked.get("scrapePool", ""), asked.get("labels", "")
     if not pool:
         raise PermanentError("no scrapePool parameter provided")
     if not text:
         raise PermanentError("no labels parameter provided")
-    if pool not in configs:
+    if pool not in jobs:
         raise PermanentError(f'scrape pool "{pool}" not found')
     try:
         labels = json.loads(text)
@@ -81,11 +78,11 @@ def _asked_for(configs: _ByName, asked: _Form) -> tuple[ScrapeConfig, dict[str, 
         raise PermanentError(f"error parsing labels: {error}") from error
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise PermanentError("error parsing labels: an object of names and texts is wanted")
-    return configs[pool], labels
+    return jobs[pool], labels
 
 
 def describe_explanation(found: Explanation) -> dict[str, Any]:
-    """Return an explanation as JSON has it; docs/agent.md says what each key means."""
+    """Return an explanation as JSON has it; docs/targets.md says what each key means."""
     one = found.outcome
     return {
         "scrapePool": one.config.job_name,

@@ -34,7 +34,7 @@ class ShownTargets:
 
     async def explain(self, job: str, labels: Mapping[str, str]) -> dict[str, Any]:
         """Return what a job makes of a target's discovered labels; raises PermanentError if there is no such job."""
-        if (config := self.agent.targets.configs.get(job)) is None:
+        if (known := self.agent.targets.jobs.get(job)) is None:
             raise PermanentError(f'scrape pool "{job}" not found')
         alike = looking(dict(self.agent.targets.by_job))
-        return describe_explanation(await asyncio.to_thread(explain, config, labels, alike))
+        return describe_explanation(await asyncio.to_thread(explain, known, labels, alike))

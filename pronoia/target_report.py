@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from agent.explain import Explanation, explain, indexed
 from agent.explain_api import describe_explanation
+from agent.job import Job, JobTargets
 from agent.target import Dropped, Target
-from agent.targets import JobTargets
 from agent.targets_api import describe, describe_dropped
 from agent.targets_page import Row, has, rows
 from pipeline.wire.remote_write import Labels
@@ -32,7 +32,7 @@ class Report:
     explained: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Return what docs/agent.md describes."""
+        """Return what docs/targets.md describes."""
         targets: dict[str, list[dict[str, Any]]] = {state: [] for state in STATES}
         if self.explained:
             for one in self._explanations():
@@ -70,9 +70,11 @@ class Report:
                     yield row
 
     def _explanations(self) -> Iterator[Explanation]:
-        alike = indexed(self.found)
+        alike, jobs = indexed(self.found), dict[str, Job]()
         for row in self._rows():
-            one = explain(row.what.config, dict(row.what.discovered_labels), alike)
+            config = row.what.config
+            job = jobs.setdefault(config.job_name, Job(config))
+            one = explain(job, dict(row.what.discovered_labels), alike)
             # One that was found twice with the same labels cannot be told from the one that is scraped.
             yield replace(one, state="duplicate") if row.state == "duplicate" else one
 

@@ -18,7 +18,7 @@ SHARDS: list[dict[str, Any]] = [
 
 
 def explained(labels: dict[str, str], **keys: Any) -> Explanation:
-    return explain(job(**keys), labels, looking({}))
+    return explain(Job(job(**keys)), labels, looking({}))
 
 
 def test_each_rule_says_what_it_looked_at_and_what_it_changed() -> None:
@@ -64,9 +64,9 @@ def test_what_was_found_twice_names_the_other_and_only_one_of_them_is_scraped(al
     config = job()
     made = Job(config).targets([group("a:1", __meta_x="1"), group("a:1", "b:1", __meta_x="2")])
     targets = alike_in({"j": made})
-    first = explain(config, {"__address__": "a:1", "__meta_x": "1"}, targets)
-    second = explain(config, {"__address__": "a:1", "__meta_x": "2"}, targets)
-    alone = explain(config, {"__address__": "b:1", "__meta_x": "2"}, targets)
+    first = explain(Job(config), {"__address__": "a:1", "__meta_x": "1"}, targets)
+    second = explain(Job(config), {"__address__": "a:1", "__meta_x": "2"}, targets)
+    alone = explain(Job(config), {"__address__": "b:1", "__meta_x": "2"}, targets)
     assert (first.state, second.state, alone.state) == ("active", "duplicate", "active")
     assert (first.same_count, second.same_count, alone.same_count) == (1, 1, 0)
     assert dict(first.same[0].discovered_labels)["__meta_x"] == "2"
@@ -75,7 +75,7 @@ def test_what_was_found_twice_names_the_other_and_only_one_of_them_is_scraped(al
 
 def test_the_same_found_twice_from_the_same_labels_is_named_too(alike_in: AlikeIn) -> None:
     config = job()
-    found = explain(config, {"__address__": "a:1"}, alike_in({"j": Job(config).targets([group("a:1", "a:1")])}))
+    found = explain(Job(config), {"__address__": "a:1"}, alike_in({"j": Job(config).targets([group("a:1", "a:1")])}))
     assert (found.state, found.same_count) == ("active", 1)
 
 
@@ -86,7 +86,7 @@ def test_targets_of_two_jobs_or_urls_with_the_same_labels_are_both_scraped_and_n
     one = job(relabel_configs=rules)
     other = one.model_copy(update={"job_name": "k"})
     targets = {"j": Job(one).targets([group("a:1", "a:2")]), "k": Job(other).targets([group("a:1")])}
-    found = explain(one, {"__address__": "a:1"}, alike_in(targets))
+    found = explain(Job(one), {"__address__": "a:1"}, alike_in(targets))
     assert (found.state, found.same_count) == ("active", 2)
     assert [(target.config.job_name, target.url) for target in found.same] == [
         ("j", "http://a:2/metrics"),
@@ -96,5 +96,5 @@ def test_targets_of_two_jobs_or_urls_with_the_same_labels_are_both_scraped_and_n
 
 def test_an_explanation_names_so_many_that_are_the_same_and_counts_all(alike_in: AlikeIn) -> None:
     config = job()
-    found = explain(config, {"__address__": "a:1"}, alike_in({"j": Job(config).targets([group(*["a:1"] * 100)])}))
+    found = explain(Job(config), {"__address__": "a:1"}, alike_in({"j": Job(config).targets([group(*["a:1"] * 100)])}))
     assert (len(found.same), found.same_count) == (20, 99)

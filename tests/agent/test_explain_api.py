@@ -43,8 +43,9 @@ DISCOVERED: list[dict[str, str]] = [
 
 @asynccontextmanager
 async def serving(config: ScrapeConfig, *groups: Any) -> AsyncIterator[str]:
-    app, targets = web.Application(), Job(config).targets(groups)
-    add_routes(app, lambda: {config.job_name: config}, lambda: {config.job_name: targets})
+    app, job, name = web.Application(), Job(config), config.job_name
+    targets = job.targets(groups)
+    add_routes(app, lambda: {name: job}, lambda: {name: targets})
     async with TestServer(app, host="127.0.0.1") as server:
         yield str(server.make_url("")).rstrip("/")
 
