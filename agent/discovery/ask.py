@@ -90,7 +90,8 @@ async def read_answer(url: str, response: aiohttp.ClientResponse) -> Answer:
     return Answer(url, response.status, response.reason or "", response.headers, bytes(body))
 
 
-def open_session(like: aiohttp.ClientSession, unix_path: str = "") -> aiohttp.ClientSession:
-    """Return a session that says who asks as `like` does, with as many connections as wanted, or to a Unix socket."""
-    connector = aiohttp.UnixConnector(unix_path, limit=0) if unix_path else aiohttp.TCPConnector(limit=0)
+def open_session(like: aiohttp.ClientSession, unix_path: str = "", max_connections: int = 4) -> aiohttp.ClientSession:
+    """Return a session that says who asks as `like` does, with connections of its own, to a Unix socket if named."""
+    limit = max_connections
+    connector = aiohttp.UnixConnector(unix_path, limit=limit) if unix_path else aiohttp.TCPConnector(limit=limit)
     return aiohttp.ClientSession(connector=connector, headers=like.headers)

@@ -18,6 +18,10 @@ from agent.discovery.tools import Groups, Place, Tools
 from pipeline.errors import PipelineError
 
 RETRY_S: Final = 15.0
+MAX_CONNECTIONS: Final = 160
+"""Consul takes 200 of a client, unless told otherwise (`limits.http_max_conns_per_client`), and may have others."""
+MAX_HELD: Final = 128
+"""With more services than this their questions are not held back, but asked again every `refresh_interval`."""
 CATALOG: Final = "catalog"
 
 Ask = Callable[[int], Awaitable[int]]
@@ -25,8 +29,11 @@ Ask = Callable[[int], Awaitable[int]]
 
 
 async def consul_groups(config: ConsulSdConfig, at: Place, tools: Tools) -> Groups:
-    """Follow the services that are wanted, each with a query that Consul answers when something changes."""
-    async with open_session(tools.session, unix_path(config.server)) as session:
+    """Follow the services that are wanted, each with a query that Consul answers when something changes.
+
+    As in Prometheus, but for many services, whose queries Consul would refuse (MAX_CONNECTIONS).
+    """
+    async with open_session(tools.session, unix_path(config.server), MAX_CONNECTIONS) as session:
         following = _Following(config, at, tools, ConsulApi(config, tools.clock, session))
         yielded: list[TargetGroup] | None = None
         try:
@@ -108,7 +115,8 @@ class _Following:
         return index
 
     async def _ask_service(self, name: str, index: int) -> int:
-        index, self._groups[name] = await self._api.group(name, index)
+        held = len(self._tasks) <= MAX_HELD
+        index, self._groups[name] = await self._api.group(name, index if held else 0)
         return index
 
     def _follow_services(self, names: set[str]) -> None:

@@ -163,6 +163,22 @@ async def test_targets_outlive_a_server_that_is_killed_and_are_followed_again(tm
 
 @pytest.mark.consul
 @pytest.mark.asyncio(loop_scope="module")
+async def test_more_services_than_consul_gives_connections_are_all_followed(tmp_path: Path) -> None:
+    async with Consul(tmp_path / "own") as own, bench() as made:
+        for number in range(250):
+            await register(own, f"s-{number}", f"s-{number}", number + 1, Tags=["many"])
+        stream = stream_of(own, made, tags=["many"])
+        everything = [f"127.0.0.1:{number + 1}" for number in range(250)]
+        assert sorted(addresses(await anext(stream))) == sorted(everything)
+        await register(own, "s-7", "s-7", 999, Tags=["many"])
+        everything[7] = "127.0.0.1:999"
+        await until(stream, made, everything)
+        assert made.failures("job", "consul_sd_configs") == 0
+        await stream.aclose()
+
+
+@pytest.mark.consul
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_token_opens_the_catalogue_and_without_one_the_refusal_is_told(tmp_path: Path) -> None:
     async with Consul(tmp_path / "own", acl_token="secret") as own, bench() as made:
         await register(own, "w-1", "w", 1)
