@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from agent.config.kubernetes import AttachMetadata, KubernetesSdConfig, Role
@@ -136,7 +137,7 @@ class View:
             return False
         changed = False
         while self._dirty:
-            for key in list(self._dirty)[:TURN_GROUPS]:
+            for key in list(islice(self._dirty, TURN_GROUPS)):
                 del self._dirty[key]
                 changed |= self._make(key)
             await asyncio.sleep(0)

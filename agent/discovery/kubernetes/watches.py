@@ -1,8 +1,8 @@
 """Watches that are shared: however many jobs look at the same objects, the API server is asked once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
 import aiohttp
@@ -14,6 +14,9 @@ from agent.discovery.tools import Tools
 from pipeline.errors import PipelineError
 
 T = TypeVar("T")
+
+TURN_OBJECTS: Final = 5_000
+"""So many objects are taken in before other tasks have their turn."""
 
 Listener = Callable[[Collection[str], PipelineError | None], None]
 """Called with the keys of objects that came, changed or went, and the failure if the last try was one; to be quick."""
@@ -37,21 +40,29 @@ class Watch(Generic[T]):
 
     async def run(self, server: ApiServer, keep: Callable[[Any], T], shape: Any) -> None:
         """Follow the objects until cancelled."""
-        async for happened in follow(server, self.selection, keep, shape):
-            keys: list[str] = []
-            if isinstance(happened, Failed):
-                self.failure = happened.error
+        async with aclosing(follow(server, self.selection, keep, shape)) as stream:
+            async for happened in stream:
+                if isinstance(happened, Failed):
+                    self.failure = happened.error
+                    self._tell(())
+                    continue
+                differing: dict[str, T | None] = dict(merged(self.objects, happened))
+                await self._take_in(differing)
+                self.failure, self.listed = None, self.listed or happened.whole
+                self._tell(differing)
+
+    async def _take_in(self, differing: Mapping[str, T | None]) -> None:
+        for number, (key, item) in enumerate(differing.items(), 1):
+            if item is None:
+                self.objects.pop(key, None)
             else:
-                self.failure = None
-                self.listed |= happened.whole
-                for key, item in merged(self.objects, happened):
-                    keys.append(key)
-                    if item is None:
-                        self.objects.pop(key, None)
-                    else:
-                        self.objects[key] = item
-            for listener in self.listeners:
-                listener(keys, self.failure)
+                self.objects[key] = item
+            if number % TURN_OBJECTS == 0:
+                await asyncio.sleep(0)
+
+    def _tell(self, keys: Collection[str]) -> None:
+        for listener in self.listeners:
+            listener(keys, self.failure)
 
 
 class Watches:
