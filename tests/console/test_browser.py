@@ -144,6 +144,22 @@ async def test_text_of_strangers_stays_text_on_every_page(moving: Running, brows
     assert await browser.complaints() == []
 
 
+async def test_a_label_of_a_megabyte_does_not_fill_the_page(console: Running, browser: Chromium) -> None:
+    long = "x" * 1_000_000
+    console.shown.active = [target(labels={"instance": "a", "job": "apps", "long": long})]
+    rule = {"action": "replace", "regex": "(.*)", "separator": ";", "replacement": "$1"}
+    change = {"label": "long", "from": None, "to": long}
+    step = {"rule": rule, "output": {}, "keep": True, "value": long, "changes": [change]}
+    becomes = {"labels": {"long": long}, "scrapeUrl": "http://a/", "sameLabels": [], "sameLabelsCount": 0}
+    found = {"discoveredLabels": {"long": long}, "steps": [step], "state": "active", "reason": "", "rule": None}
+    console.shown.explained = {"apps": {**found, **becomes}}
+    await browser.open(f"{console.url}/#/targets")
+    await browser.click("button.open")
+    await browser.until("return document.querySelector('.step') !== null")
+    assert await browser.run("return document.querySelector('main').innerText.length") < 20_000
+    assert "(1,000,000 characters)" in await browser.run("return document.querySelector('.chips').innerText")
+
+
 async def test_the_overview_says_first_whether_anything_is_lost(console: Running, browser: Chromium) -> None:
     verdict = "return document.querySelector('.verdict h1')?.textContent.includes(arguments[0])"
     await browser.open(f"{console.url}/")

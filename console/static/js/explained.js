@@ -1,9 +1,10 @@
 // One target's way from what was discovered, rule by rule, to what it becomes.
 
 import { h, marked } from "./dom.js";
-import { whole } from "./format.js";
+import { clip, whole } from "./format.js";
 
 const KEEPING = new Set(["keep", "drop", "keepequal", "dropequal"]);
+const LONG = 2000;
 const DEFAULTS = { separator: ";", regex: "(.*)", replacement: "$1" };
 
 /** Build the panel; `data` is the answer of /api/v1/targets/explain, null while it is asked for. */
@@ -24,7 +25,7 @@ function outcome(data, words) {
   const parts = [];
   if (!data.labels) parts.push(h("p.verdict-line.bad", ...(data.rule === null ? marked(data.reason, words) : [`Rule ${data.rule} drops it.`])));
   if (data.state === "duplicate") parts.push(h("p.verdict-line.warn", "Found twice: the other one is scraped."));
-  if (data.labels) parts.push(h("p.url", ...marked(data.scrapeUrl, words)), labelList(data.labels, words));
+  if (data.labels) parts.push(h("p.url", ...marked(clip(data.scrapeUrl, LONG), words)), labelList(data.labels, words));
   if (data.sameLabels.length && data.state !== "duplicate") {
     parts.push(h("p.verdict-line.warn", `${whole(data.sameLabelsCount)} other ${data.sameLabelsCount === 1 ? "target has" : "targets have"} the same labels:`));
   }
@@ -34,7 +35,7 @@ function outcome(data, words) {
 
 /** What another target was discovered with that this one was not. */
 function difference(other, own) {
-  const more = Object.entries(other).filter(([name, value]) => own[name] !== value).map(([name, value]) => `${name}=${value}`);
+  const more = Object.entries(other).filter(([name, value]) => own[name] !== value).map(([name, value]) => `${name}=${clip(value, LONG)}`);
   return more.length ? `discovered with ${more.join(", ")}` : "discovered with the same labels";
 }
 
@@ -46,17 +47,17 @@ function stepOf(step, number, words) {
     h("div.rule", h("span.number-of", String(number)), spaced([h("span.action", action), ...given.map(([name, value]) => h("span.key", h("span.dim", `${name}=`), ...marked(Array.isArray(value) ? value.join(", ") : String(value), words)))])),
     step.changes.map(changeOf),
     step.changes.length && step.keep ? null : h("div.effect", !step.keep ? h("strong", "drops the target") : h("span.dim", KEEPING.has(action) ? "keeps it" : "changes nothing"),
-      step.rule.source_labels ? h("span.dim", " · looked at ", h("code", JSON.stringify(step.value))) : null));
+      step.rule.source_labels ? h("span.dim", " · looked at ", h("code", JSON.stringify(clip(step.value, LONG)))) : null));
 }
 
 function changeOf({ label, from, to }) {
   const kind = from === null ? "added" : to === null ? "removed" : "changed";
   const sign = { added: "+", removed: "−", changed: "~" }[kind];
-  const values = [from === null ? null : h("del", from), from !== null && to !== null ? h("span.dim", "→") : null, to === null ? null : h("ins", to)];
-  return h("div", { className: `effect ${kind}` }, spaced([h("span.sign", { "aria-label": kind }, sign), h("code", label), ...values]));
+  const values = [from === null ? null : h("del", clip(from, LONG)), from !== null && to !== null ? h("span.dim", "→") : null, to === null ? null : h("ins", clip(to, LONG))];
+  return h("div", { className: `effect ${kind}` }, spaced([h("span.sign", { "aria-label": kind }, sign), h("code", clip(label, LONG)), ...values]));
 }
 
 /** Put spaces between parts, for whoever copies them or has them read. */
 const spaced = (parts) => parts.filter(Boolean).flatMap((part, number) => (number ? [" ", part] : [part]));
 
-const labelList = (labels, words) => h("dl.labels", Object.entries(labels).map(([name, value]) => [h("dt", ...marked(name, words)), h("dd", ...marked(value, words))]));
+const labelList = (labels, words) => h("dl.labels", Object.entries(labels).map(([name, value]) => [h("dt", ...marked(clip(name, LONG), words)), h("dd", ...marked(clip(value, LONG), words))]));

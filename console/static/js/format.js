@@ -23,6 +23,9 @@ function trim(number) {
   return String(Number(number.toFixed(digits)));
 }
 
+/** The beginning of a text that is longer than `most`, and how long it is. */
+export const clip = (text, most) => (text.length > most ? `${text.slice(0, most)}… (${whole(text.length)} characters)` : text);
+
 /** 1536 → "1.5 KiB". */
 export function bytes(number) {
   if (number === null || number === undefined) return "–";

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { empty, h, marked, show } from "./dom.js";
 import { explanation } from "./explained.js";
-import { ago, duration, whole } from "./format.js";
+import { ago, clip, duration, whole } from "./format.js";
 
 const STATES = {
   scraped: { title: "Scraped", of: ["down", "unknown", "up"], always: true },
@@ -21,13 +21,14 @@ const TELLING = /(name|namespace)$/;
 const ROWS = 100;
 const MOST_ROWS = 1000;
 const TYPING_MS = 150;
+const LONG = 200;
 
 /** Build the page; what is chosen stands in the address. */
 export function targets(place, parameters) {
   const chosen = { job: "", state: "scraped", q: "", limit: ROWS };
   const opened = new Map(); // by row: its explanation, or null while it is asked for
   let data = null;
-  let now = 0;
+  let now = Date.now() / 1000;
   let typing = 0;
   let asking = null;
   const search = h("input", { type: "search", placeholder: "Filter by label, URL or job", "aria-label": "Filter targets", oninput: typed });
@@ -115,7 +116,7 @@ export function targets(place, parameters) {
   }
 
   return {
-    moved: (from) => { moved(from); load(); },
+    moved: (from) => { moved(from); choose({}); },
     refresh: async (facts) => {
       now = facts.now;
       await load().catch((error) => { if (error.name !== "AbortError") throw error; });
@@ -150,7 +151,7 @@ function rowOf(row, words, now, opened, toggle) {
   return [
     h("tr", { className: `target ${row.lastError || open ? "joined" : ""}`, onclick: click },
       h("td.nowrap", h("button.open", { type: "button", "aria-expanded": String(open), "aria-label": `Why ${address} is what it is`, "data-row": key, onclick: () => toggle(row) }, h("span.twist")), h("span", { className: `state ${row.state}` }, row.state === "duplicate" ? "found twice" : row.state)),
-      h("td", h("strong", ...marked(address, words)), row.scrapeUrl ? h("div.dim.url", ...marked(row.scrapeUrl, words)) : null),
+      h("td", h("strong", ...marked(clip(address, LONG), words)), row.scrapeUrl ? h("div.dim.url", ...marked(clip(row.scrapeUrl, LONG), words)) : null),
       h("td", ...marked(row.scrapePool, words)),
       row.reason ? h("td", h("div.reason", ...marked(row.reason, words)), chips(telling(row.discoveredLabels), words, 4)) : h("td", chips(labels, words, 12)),
       row.reason ? null : [
@@ -173,6 +174,6 @@ function chips(labels, words, most) {
   const found = ([name, value]) => words.some((word) => `${name}=${value}`.toLowerCase().includes(word));
   const some = all.length > most ? [...all.filter(found), ...all.filter((label) => !found(label))].slice(0, most) : all;
   return h("span.chips",
-    some.map(([name, value]) => h("span.chip", h("span.dim", ...marked(name, words), "="), ...marked(value, words))),
+    some.map(([name, value]) => h("span.chip", h("span.dim", ...marked(clip(name, LONG), words), "="), ...marked(clip(value, LONG), words))),
     all.length > most ? h("span.dim", `+${all.length - most}`) : null);
 }
