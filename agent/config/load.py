@@ -276,7 +276,7 @@ def _files_in(value: Any, key: Key) -> Iterator[tuple[Key, Path]]:
         if key[-1] != "file_sd_configs":
             for index, entry in enumerate(value):
                 yield from _files_in(entry, (*key, index))
-    elif isinstance(value, Path) and key[-1] != "path":
+    elif isinstance(value, Path) and key[-1] not in ("path", "scrape_failure_log_file"):
         yield key, value
 
 

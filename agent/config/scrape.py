@@ -14,7 +14,7 @@ from agent.config.docker import DockerSdConfig
 from agent.config.ec2 import Ec2SdConfig
 from agent.config.kubernetes import KubernetesSdConfig
 from agent.config.lists import FileSdConfig, HttpSdConfig, LabelMap, StaticConfig
-from pipeline.config import Seconds, parse_bytes
+from pipeline.config import FilePath, Seconds, parse_bytes
 from pipeline.http_config import HttpClientConfig, NullableSection, off
 from pipeline.relabel import RelabelConfig, a_rule, is_label_name
 
@@ -87,6 +87,8 @@ class Limits(NullableSection):
         False
     )
     """Send classic histograms as native ones with the same buckets."""
+    scrape_failure_log_file: FilePath | None = None
+    """A file that gets a line of JSON for each scrape that fails."""
 
 
 class GlobalConfig(Limits):

@@ -21,7 +21,6 @@ REASONS = {
     "aws_sd_configs": "is not supported yet: ec2_sd_configs finds what it finds in the role ec2",
     "logs": "is not supported yet",
     "receive": "is not supported yet",
-    "scrape_failure_log_file": "is not supported: failures are in /api/v1/targets and in the log",
     "sigv4": "is not supported",
     "azuread": "is not supported",
     "google_iam": "is not supported",

@@ -7,7 +7,7 @@ from agent.targets import Target
 
 _FINDING: Final = frozenset(
     (
-        *("static_configs", "relabel_configs", "target_limit", "keep_dropped_targets"),
+        *("static_configs", "relabel_configs", "target_limit", "keep_dropped_targets", "scrape_failure_log_file"),
         # A target has its own of these.
         *("scrape_interval", "scrape_timeout", "metrics_path", "scheme", "params"),
     )
@@ -15,7 +15,7 @@ _FINDING: Final = frozenset(
 
 
 def scraped_alike(one: ScrapeConfig, other: ScrapeConfig) -> bool:
-    """Tell whether two jobs differ in nothing but how their targets are found, labelled and counted."""
+    """Tell whether two jobs differ in nothing but how targets are found, labelled and counted, and failures logged."""
     if one is other:
         return True
     names = (name for name in ScrapeConfig.model_fields if name not in _FINDING and not name.endswith("_sd_configs"))

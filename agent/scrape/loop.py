@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from agent.scrape.body import Buffers
+from agent.scrape.failures import FailureLog
 from agent.scrape.fetch import BodyLimitError, Fetch
 from agent.scrape.labelling import ScrapeError
 from agent.scrape.page import Page, Taken
@@ -53,6 +54,7 @@ class ScrapeLoop:
     """What scraped the same series before a reload: what this loop does not go on with ends after its first scrape."""
     tracing: Tracing = OFF
     health: Health = field(default_factory=Health)
+    failures: FailureLog = field(default_factory=FailureLog)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _last_ms: int = 0
     _due_ms: int = 0
@@ -136,6 +138,7 @@ class ScrapeLoop:
         await self._give(parts)
         if taken.error:
             span.end(taken.error)
+            self.failures.write(self.target, taken.error, started_s)
         # A scrape that failed ends them, too: it shows none of the series.
         while (before := self.predecessor) is not None:
             self.predecessor = before.predecessor

@@ -14,6 +14,7 @@ import aiohttp
 from agent.config.scrape import ScrapeConfig
 from agent.scrape.alike import Alike, scraped_alike
 from agent.scrape.body import Buffers
+from agent.scrape.failures import FailureLog
 from agent.scrape.fetch import HttpFetch, new_session
 from agent.scrape.labelling import LabelLimits, Labelling
 from agent.scrape.loop import Emit, ScrapeLoop
@@ -98,6 +99,7 @@ class ScrapePool:
         self._accelerated = accelerated
         self._book = MetadataBook()
         self._buffers = Buffers()
+        self._failures = FailureLog()
         self._running: dict[str, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._left: set[asyncio.Task[None]] = set()
@@ -107,6 +109,7 @@ class ScrapePool:
 
     def configure(self, external_labels: Mapping[str, str], *, max_samples: int, canonical_bounds: bool) -> None:
         """Set what every scrape sends: the next `sync` replaces the loops that were made with something else."""
+        self._failures.reopen()
         self._sending = _Sending(tuple(sorted(external_labels.items())), max_samples, canonical_bounds)
 
     async def sync(self, targets: Iterable[Target]) -> None:
@@ -174,6 +177,7 @@ class ScrapePool:
         for task in self._ending:
             task.cancel()
         await asyncio.gather(*(_finish(running.task) for running in stopped), *self._ending, return_exceptions=True)
+        self._failures.reopen()
         if self._session is not None:
             await self._session.close()
 
@@ -203,6 +207,7 @@ class ScrapePool:
             before.loop if before is not None else None,
             self._tracing,
             before.loop.health if before is not None else Health(),
+            self._failures,
         )
         # A target that hangs holds up its own successor only.
         task = asyncio.create_task(_run(loop, before), name=f"scrape {target.url}")

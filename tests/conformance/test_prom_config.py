@@ -16,7 +16,7 @@ REASONS: dict[str, str] = {
     entry["file"]: entry["err_contains"] for entry in json.loads((FILES / "bad_errors.json").read_text())
 }
 NOT_SUPPORTED = re.compile(
-    rf"(?:({'|'.join(DISCOVERIES)})_sd_configs|tracing\.tls_config\.insecure_skip_verify|scrape_failure_log_file"
+    rf"(?:({'|'.join(DISCOVERIES)})_sd_configs|tracing\.tls_config\.insecure_skip_verify"
     r"|convert_classic_histograms_to_nhcb): is not supported"
 )
 

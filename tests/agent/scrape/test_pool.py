@@ -2,10 +2,12 @@
 
 import asyncio
 import heapq
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from agent.config.scrape import PROTOCOLS, ScrapeConfig
+from agent.scrape.page import MAX_PART_SAMPLES
 from agent.scrape.part import Part
 from agent.scrape.pool import ScrapePool
 from agent.scrape.turn import TurnOf
@@ -352,3 +355,23 @@ async def test_a_target_that_hangs_at_a_reload_holds_up_no_other() -> None:
         await w.until(lambda: len(w.sent) >= 3)
         assert [target.url[-1] for target, _ in w.sent[:2]] == ["a", "b"]
         assert w.sent[0][0] == before, "what had begun is finished"
+
+
+async def test_failed_scrapes_are_written_to_the_job_s_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, moved, nowhere = tmp_path / "failures", tmp_path / "moved", tmp_path / "none" / "failures"
+    async with world() as w:
+        w.pages["b"] = "x 1\n"
+        other = w.target("b", labels=(("instance", "host:2"), ("job", "test")), scrape_failure_log_file=file)
+        await w.pool.sync([w.target(scrape_failure_log_file=file), other])
+        await w.until(lambda: w.metric("pronoia_scrapes_total", job="j", result="failed") >= 2)
+        await w.until(lambda: file.read_text().count("\n") >= 2)
+        (line, *_) = [json.loads(line) for line in file.read_text().splitlines()]
+        assert (line["job_name"], line["target"]) == ("j", f"{w.url}/a")
+        assert line["msg"] == "server returned HTTP status 500 Internal Server Error"
+        file.rename(moved)
+        w.pool.configure({}, max_samples=MAX_PART_SAMPLES, canonical_bounds=False)
+        await w.until(file.exists)
+        loop = w.pool.loop_of(w.target())
+        await w.pool.sync([w.target(scrape_failure_log_file=nowhere)])
+        assert w.pool.loop_of(w.target()) is loop
+        await w.until(lambda: "failed scrapes are not written to" in caplog.text)
