@@ -17,7 +17,9 @@ from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import Delimited, Format
 from pipeline.wire.exposition.delimited import ReadFamily
 from pipeline.wire.exposition.delimited_family import PLAIN_END, Wanted, read_family
+from pipeline.wire.exposition.delimited_read import Convert
 from pipeline.wire.histogram import STALE_HISTOGRAM, InvalidHistogramError
+from pipeline.wire.histogram_read import convert_exposed
 from pipeline.wire.remote_write import STALE_NAN, Labels
 
 _SLICE_LINES = 5_000
@@ -34,6 +36,7 @@ class DelimitedTable(PlainTable):
         super().__init__(encode, options)
         self.format = Format.PROTOBUF
         self._values = self.stems = Values(self.stems)
+        self.convert: Convert = convert_exposed
         self._delimited = Delimited(Wanted(options.native_histograms, options.classic_too), read_family)
 
     def _read(self, body: Body, page_format: Format, reading: Reading) -> Steps:
@@ -45,7 +48,7 @@ class DelimitedTable(PlainTable):
                 yield
         except MalformedError as error:
             problem = str(error)
-        dialect = DelimitedDialect(self.options.shape)
+        dialect = DelimitedDialect(self.options.shape, self.convert)
         if problem is None and len(lines) == len(self._lines):
             steady = yield from self._take_steady(lines, dialect, reading)
             if steady:

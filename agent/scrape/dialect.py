@@ -8,6 +8,7 @@ from agent.scrape.alignment import KeyOf, key_of
 from agent.scrape.timed import NUMBER, split_timed
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import DelimitedLines, End, Entry, Format, Lines, delimited
+from pipeline.wire.exposition.delimited_read import Convert
 from pipeline.wire.histogram import Shape
 from pipeline.wire.remote_write import pack_double
 
@@ -74,8 +75,8 @@ class TextDialect:
 class DelimitedDialect:
     """Protobuf pages, whose lines `pipeline.wire.exposition.delimited` makes."""
 
-    def __init__(self, shape: Shape) -> None:
-        self.lines = DelimitedLines(shape)
+    def __init__(self, shape: Shape, convert: Convert) -> None:
+        self.lines = DelimitedLines(shape, convert)
         self.read = self.lines.read
         self.key_of: KeyOf = delimited.key_of
 

@@ -149,6 +149,7 @@ class FastDelimitedTable(DelimitedTable):
         super().__init__(encode, options, delimited.read_family_accelerated)
         self._packed = PackedStems(block_series)
         self._values = self.stems = Values(self._packed)
+        self.convert = delimited.convert_accelerated
         self.settle, self.encode_singles = settle, encode_singles
 
     def _in_full(self, lines: list[bytes]) -> Iterator[int | None]:

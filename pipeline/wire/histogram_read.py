@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Final
 
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.histogram import GAUGE_HINT, Buckets, Histogram, InvalidHistogramError
+from pipeline.wire.histogram import GAUGE_HINT, Buckets, Histogram, InvalidHistogramError, Shape
 from pipeline.wire.protobuf import FIXED64, LENGTH, VARINT, decode_varint, fields
 from pipeline.wire.remote_write import signed, unpack_double
 
@@ -94,6 +94,19 @@ def read_exposed(data: bytes, start: int, end: int, *, gauge: bool) -> Histogram
     histogram = _histogram(raw, is_float)
     histogram.reset_hint = GAUGE_HINT if gauge else 0
     return histogram
+
+
+def convert_exposed(data: bytes, start: int, end: int, gauge: bool, shape: Shape) -> bytes:
+    """Turn an io.prometheus.client.Histogram into a prometheus.Histogram without its time, as Prometheus stores it.
+
+    Raises MalformedError, InvalidHistogramError where it contradicts itself, BucketLimitError. `_histogram` has the
+    same, compiled.
+    """
+    histogram = read_exposed(data, start, end, gauge=gauge)
+    histogram.compact()
+    histogram.fit(shape)
+    histogram.check()
+    return histogram.encode()
 
 
 def read_written(data: bytes) -> tuple[Histogram, int]:

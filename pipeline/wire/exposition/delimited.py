@@ -19,6 +19,7 @@ from typing import Final
 
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition.delimited_family import HEAD, SIZE, Wanted, read_family
+from pipeline.wire.histogram_read import convert_exposed
 from pipeline.wire.protobuf import decode_varint
 
 ReadFamily = Callable[[bytes, Wanted, list[bytes]], Iterator[None]]
@@ -27,11 +28,12 @@ ReadFamily = Callable[[bytes, Wanted, list[bytes]], Iterator[None]]
 try:
     if sys.byteorder != "little":
         raise ImportError("it writes numbers as the machine holds them")
+    from pipeline.wire import _histogram
     from pipeline.wire.exposition import _delimited
 
-    ACCELERATED = True
+    ACCELERATED, convert_accelerated = True, _histogram.convert_exposed
 except ImportError:  # no compiler where it was installed
-    ACCELERATED = False
+    ACCELERATED, convert_accelerated = False, convert_exposed
 
 _BATCH_BYTES: Final = 128 << 10
 _KNOWN_BY_BYTES: Final = 64

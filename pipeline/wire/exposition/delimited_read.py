@@ -3,6 +3,7 @@
 What Prometheus makes of them: prometheus/model/textparse (protobufparse.go) and prometheus/scrape/scrape.go.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -21,8 +22,8 @@ from pipeline.wire.exposition.delimited_family import (
 )
 from pipeline.wire.exposition.entries import Head, MetricType, PageExemplar, Sample
 from pipeline.wire.exposition.numbers import format_openmetrics
-from pipeline.wire.histogram import BucketLimitError, Shape
-from pipeline.wire.histogram_read import read_exposed
+from pipeline.wire.histogram import STALE_HISTOGRAM, BucketLimitError, Shape
+from pipeline.wire.histogram_read import convert_exposed
 from pipeline.wire.protobuf import fields
 from pipeline.wire.remote_write import Labels, signed, unpack_double
 
@@ -41,6 +42,9 @@ _LIMIT: Final = "histogram bucket limit exceeded"
 _BUCKET_TAG, _EXEMPLARS_TAG = 3 << 3 | 2, 16 << 3 | 2
 
 
+Convert = Callable[[bytes, int, int, bool, Shape], bytes]
+
+
 class Tail(NamedTuple):
     """What a line says beside its series. `value` is a double's eight bytes, or longer: a native histogram.
 
@@ -54,9 +58,13 @@ class Tail(NamedTuple):
 
 @dataclass(slots=True)
 class DelimitedLines:
-    """Reads lines; `problem` is what is wrong with the page as a whole, told when all of it was read."""
+    """Reads lines; `problem` is what is wrong with the page as a whole, told when all of it was read.
+
+    `convert` is `convert_exposed` or its compiled twin.
+    """
 
     shape: Shape = field(default_factory=Shape)
+    convert: Convert = convert_exposed
     problem: str = ""
 
     def read(self, line: bytes) -> Sample | Head:
@@ -81,15 +89,12 @@ class DelimitedLines:
 
     def _histogram(self, line: bytes, start: int, *, gauge: bool) -> bytes:
         try:
-            histogram = read_exposed(line, start, len(line) - 4, gauge=gauge)
-            histogram.compact()
-            histogram.fit(self.shape)
-            histogram.check()
+            return self.convert(line, start, len(line) - 4, gauge, self.shape)
         except BucketLimitError:
             self.problem = _LIMIT
+            return STALE_HISTOGRAM  # never sent: the page will be refused
         except MalformedError as error:
             raise type(error)(f"histogram {_name_of(line)[0]!r}: {error}") from error
-        return histogram.encode()
 
 
 def _read_head(line: bytes) -> Head:

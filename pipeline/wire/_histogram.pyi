@@ -1,0 +1,3 @@
+from pipeline.wire.histogram import Shape
+
+def convert_exposed(data: bytes, start: int, end: int, gauge: bool, shape: Shape) -> bytes: ...
