@@ -67,11 +67,7 @@ class Buffer:
             )
         await self._keep_name()
         for name in self.destinations:
-            known = self.log.committed_now(name)
-            # A destination that is new begins with what the buffer still holds.
-            self._acknowledged[name] = {
-                lane: max(known.get(self.partition(lane), 0), self.bounds(lane)[0]) for lane in range(lanes)
-            }
+            self._acknowledged[name] = {lane: self.settled(name, lane) for lane in range(lanes)}
             self._changed[name] = asyncio.Event()
 
     async def _keep_name(self) -> None:
@@ -102,6 +98,10 @@ class Buffer:
     def acknowledged(self, destination: str) -> dict[int, int]:
         """Return the next sequence that a destination still has to acknowledge, by lane."""
         return dict(self._acknowledged[destination])
+
+    def settled(self, destination: str, lane: int) -> int:
+        """Return the sequence from which a start would send again; a new destination's is what the buffer holds."""
+        return max(self.log.committed_now(destination).get(self.partition(lane), 0), self.bounds(lane)[0])
 
     def changed(self, destination: str) -> asyncio.Event:
         """Return the event that is set when there is more to send; the destination clears it."""

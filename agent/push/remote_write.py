@@ -5,6 +5,7 @@ is counted and logged in its own words: an agent has no dead letters.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Final
 from agent.buffer import Buffer
 from agent.push.lanes import WINDOW_BATCHES
 from pipeline.delivery import Rejected
+from pipeline.errors import PipelineError
 from pipeline.log.interface import Record
 from pipeline.send.bisect import Piece
 from pipeline.send.remote_write import RemoteWrite
@@ -82,6 +84,7 @@ class RemoteWritePush:
                 pieces = await self._rewritten(
                     [piece for record in group if (piece := _piece(record, doubt_end)) is not None]
                 )
+                await self._settle_before(lane, group[-1].offset)
                 if pieces:
                     with self._span(lane, group) as span:
                         tally = await self.client.deliver(pieces, self._refuse)
@@ -90,6 +93,13 @@ class RemoteWritePush:
                 sequence = _behind(group[-1])
                 self.buffer.acknowledge(self.name, lane, sequence)
                 self.metrics.connected.labels(self.name).set(1)
+
+    async def _settle_before(self, lane: int, sequence: int) -> None:
+        """Write down what is acknowledged where otherwise more than a window would be in doubt after a crash."""
+        if sequence >= self.buffer.settled(self.name, lane) + WINDOW_BATCHES:
+            # A disk that is full keeps nobody from sending what is on it.
+            with contextlib.suppress(PipelineError):
+                await self.buffer.settle()
 
     def _span(self, lane: int, group: list[Record]) -> Span:
         if not self.tracing.on:
