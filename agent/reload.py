@@ -97,6 +97,7 @@ class Reloads:
     metrics: ReloadMetrics
     files: Callable[[], Iterable[Path]]
     look_s: float = LOOK_S
+    retry_s: float = RETRY_S
     status: ReloadStatus = field(default_factory=ReloadStatus)
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
     _watch: Watch = field(init=False)
@@ -129,7 +130,7 @@ class Reloads:
         await self._catch_up()
         while True:
             await asyncio.sleep(self.look_s)
-            again = bool(self.status.mistakes) and time.time() >= self.status.tried_at_s + RETRY_S
+            again = bool(self.status.mistakes) and time.time() >= self.status.tried_at_s + self.retry_s
             if await asyncio.to_thread(self._watch.changed) or again:
                 with contextlib.suppress(PermanentError):  # said and counted where it was found
                     await self.reload()

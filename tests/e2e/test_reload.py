@@ -121,7 +121,9 @@ async def test_no_sample_is_lost_or_doubled_while_the_configuration_changes_agai
                 rule = {"action": "labeldrop", "regex": f"nothing_{turn}"}
                 group = {"targets": [f"127.0.0.1:{exporter.port}"], "labels": {"turn": str(turn % 2)}}
                 new = [steady, {**changing, "metric_relabel_configs": [rule]}, {**moving, "static_configs": [group]}]
-                agent.write(scrape_configs=new)
+                # A header that nobody reads: the push is another one, its receiver is the same.
+                write = {"name": "store", "url": prometheus.write_url, "headers": {"X-Turn": str(turn)}}
+                agent.write(scrape_configs=new, remote_write=[write])
                 agent.hang_up()
             await served_more(targets.values())
             exporter.frozen = True

@@ -375,3 +375,17 @@ async def test_failed_scrapes_are_written_to_the_job_s_file(tmp_path: Path, capl
         await w.pool.sync([w.target(scrape_failure_log_file=nowhere)])
         assert w.pool.loop_of(w.target()) is loop
         await w.until(lambda: "failed scrapes are not written to" in caplog.text)
+
+
+async def test_a_label_of_a_megabyte_is_carried_unless_there_is_a_limit() -> None:
+    long = "v" * (1 << 20)
+    async with world() as w:
+        w.pages["a"] = f'x{{y="{long}"}} 1\nz 2\n'
+        await w.pool.sync([w.target()])
+        await w.until(lambda: len(w.sent) == 1)
+        assert set(stored(w.sent[0][1])) == {f'x{{y="{long}"}}', "z"}
+        await w.pool.sync([w.target(label_value_length_limit=1000)])
+        await w.until(lambda: len(w.sent) == 3)
+        error = w.pool.health(w.target()).last_error
+        assert error.startswith("label_value_length_limit exceeded (metric: x, label name: y")
+        assert len(error) < 300
