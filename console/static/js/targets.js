@@ -16,7 +16,7 @@ const STATES = {
 };
 const LEFT_OUT = new Set(["dropped", "unusable"]);
 /** What every target has, and what tells targets apart. */
-const COMMON = /^(job|__address__|__scheme__|__metrics_path__|__scrape_interval__|__scrape_timeout__|__param_.*|__meta_filepath|__meta_url)$/;
+const COMMON = /^(job|__address__|__scheme__|__metrics_path__|__scrape_interval__|__scrape_timeout__|__[a-z_]+_(histograms|to_nhcb)__|__param_.*|__meta_filepath|__meta_url)$/;
 const TELLING = /(name|namespace)$/;
 const ROWS = 100;
 const MOST_ROWS = 1000;
