@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from agent.config import ScrapeConfig, load
+from agent.config.kubernetes import ROLES
 from agent.discovery.kubernetes import in_cluster
 from agent.targets import Targets
 from tests.agent.discovery.kubernetes.following import DEADLINE_S, tools_for
@@ -202,3 +203,162 @@ async def test_its_jobs_find_what_prometheus_finds(tmp_path: Path) -> None:
         ours = await found_by_us(load(path, {}).config.scrape_configs, environment, account)
         async with Prometheus(tmp_path / "prometheus", config=stock) as prometheus:
             assert ours == await found_by(prometheus, len(JOBS))
+
+
+def _pod(name: str, owner: tuple[str, str], **status: Any) -> dict[str, Any]:
+    reference = {"apiVersion": "v1", "kind": owner[0], "name": owner[1], "uid": f"{owner[1]}-uid", "controller": True}
+    annotations = {"example.org/with.dots": "ünïcode", "empty": "", "json": '{"a": [1, "b"]}'}
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "shop", "annotations": annotations, "ownerReferences": [reference]},
+        "spec": {"nodeName": "n2", "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 9100}]}]},
+        "status": {"phase": "Running", "podIP": "10.2.0.5", **status},
+    }
+
+
+def _owned(kind: str, name: str, owner: tuple[str, str]) -> dict[str, Any]:
+    reference = {"apiVersion": "v1", "kind": owner[0], "name": owner[1], "uid": f"{owner[1]}-uid", "controller": True}
+    pod: dict[str, Any] = {"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}
+    spec: dict[str, Any] = {"template": pod}
+    if kind == "ReplicaSet":
+        pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        spec = {"selector": {"matchLabels": {"a": "b"}}, "template": pod}
+    return {"kind": kind, "metadata": {"name": name, "namespace": "shop", "ownerReferences": [reference]}, "spec": spec}
+
+
+def _slice(
+    name: str, service: str, kind: str, *endpoints: dict[str, Any], ports: list[dict[str, Any]]
+) -> dict[str, Any]:
+    labels = {"kubernetes.io/service-name": service}
+    metadata = {"name": name, "namespace": "shop", "labels": labels}
+    return {
+        "kind": "EndpointSlice",
+        "metadata": metadata,
+        "addressType": kind,
+        "ports": ports,
+        "endpoints": list(endpoints),
+    }
+
+
+MORE: Final[list[dict[str, Any]]] = [
+    {
+        "kind": "Node",
+        "metadata": {"name": "n2", "annotations": {"node.alpha.kubernetes.io/ttl": "0"}},
+        "status": {
+            "addresses": [
+                {"type": "ExternalDNS", "address": "n2.example.org"},
+                {"type": "ExternalIP", "address": "fd00::2"},
+            ],
+            "conditions": [{"type": "DiskPressure", "status": "Unknown"}],
+        },
+    },
+    {"kind": "Node", "metadata": {"name": "without-an-address"}},
+    _pod("by-deployment", ("ReplicaSet", "web-1")),
+    _pod(
+        "by-cronjob",
+        ("Job", "nightly-1"),
+        podIP="fd00::5",
+        phase="Succeeded",
+        conditions=[{"type": "Ready", "status": "False"}],
+    ),
+    _pod("by-stateful-set", ("StatefulSet", "db"), hostIP="10.1.0.2"),
+    _pod("pending", ("ReplicaSet", "web-1"), podIP="", phase="Pending"),
+    {
+        **_pod("on-no-node", ("DaemonSet", "d")),
+        "spec": {"nodeName": "gone", "containers": [{"name": "c", "image": "i"}]},
+    },
+    _owned("ReplicaSet", "web-1", ("Deployment", "web")),
+    _owned("Job", "nightly-1", ("CronJob", "nightly")),
+    {
+        "kind": "Service",
+        "metadata": {**METADATA, "name": "balanced", "namespace": "shop"},
+        "spec": {"type": "LoadBalancer", "ports": [{"name": "dns", "port": 53, "protocol": "UDP"}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}, {"hostname": "lb"}, {"ip": "1.2.3.5"}]}},
+    },
+    {
+        "kind": "Service",
+        "metadata": {"name": "dual", "namespace": "shop"},
+        "spec": {
+            "clusterIP": "None",
+            "ipFamilyPolicy": "RequireDualStack",
+            "ipFamilies": ["IPv6", "IPv4"],
+            "ports": [{"port": 9100}],
+        },
+    },
+    _slice("dual-4", "dual", "IPv4", {"addresses": ["10.2.0.5"]}, ports=[{"port": 9100}]),
+    _slice("dual-6", "dual", "IPv6", {"addresses": ["fd00::5"]}, ports=[{"port": 9100}]),
+    _slice(
+        "shop-1",
+        "shop",
+        "IPv4",
+        {
+            "addresses": ["10.2.0.1"],
+            "conditions": {"ready": True, "serving": True, "terminating": False},
+            "nodeName": "n1",
+            "zone": "z1",
+            "hostname": "shop-0",
+            "targetRef": _REFERENCE,
+        },
+        {
+            "addresses": ["10.2.0.5"],
+            "conditions": {"ready": False},
+            "targetRef": {**_REFERENCE, "name": "by-deployment"},
+        },
+        {"addresses": ["10.1.0.1"], "targetRef": {"kind": "Node", "name": "n2"}, "nodeName": "n1"},
+        ports=[{"name": "http", "port": 8080, "appProtocol": "http"}, {"name": "sidecar", "port": 15020}],
+    ),
+    _slice(
+        "names",
+        "unknown",
+        "FQDN",
+        {"addresses": ["a.example.org"]},
+        ports=[{"name": "x", "port": 1, "protocol": "UDP"}],
+    ),
+    {
+        "kind": "Endpoints",
+        "metadata": {**METADATA, "name": "balanced", "namespace": "shop"},
+        "subsets": [
+            {
+                "addresses": [
+                    {"ip": "10.2.0.5", "nodeName": "n2", "targetRef": {**_REFERENCE, "name": "by-cronjob"}},
+                    {"ip": "10.1.0.2", "targetRef": {"kind": "Node", "name": "n2"}},
+                ],
+                "ports": [{"name": "a", "port": 9100}, {"name": "other", "port": 1, "protocol": "UDP"}],
+            },
+            {"addresses": [{"ip": "10.2.0.7"}], "ports": [{"name": "b", "port": 2}]},
+        ],
+    },
+]
+ALL_METADATA: Final = {"node": True, "namespace": True, "deployment": True, "job": True, "cronjob": True}
+
+
+async def test_every_role_with_all_metadata_finds_what_prometheus_finds(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (server, environment, account):
+        for item in MORE:
+            await server.apply(item)
+        access = {
+            "api_server": server.url,
+            "authorization": {"credentials": ADMIN_TOKEN},
+            "tls_config": {"ca_file": str(server.ca_file)},
+        }
+        # Every label of discovery becomes one of the target's.
+        show = [{"action": "labelmap", "regex": "__meta_kubernetes_(.+)", "replacement": "k_$1"}]
+        sections: dict[str, dict[str, Any]] = {role: {"role": role} for role in ROLES}
+        sections |= {f"{role} with all": {"role": role, "attach_metadata": ALL_METADATA} for role in ROLES}
+        sections["selected"] = {
+            "role": "pod",
+            "namespaces": {"names": ["shop", "none"]},
+            "attach_metadata": {"node": True},
+            "selectors": [{"role": "pod", "field": "status.phase=Running"}, {"role": "node", "label": "!no"}],
+        }
+        jobs = [
+            {"job_name": name, "kubernetes_sd_configs": [{**section, **access}], "relabel_configs": show}
+            for name, section in sections.items()
+        ]
+        path = tmp_path / "prometheus.yml"
+        path.write_text(yaml.safe_dump({"scrape_configs": jobs}))
+        ours = await found_by_us(load(path, {}).config.scrape_configs, environment, account)
+        async with Prometheus(tmp_path / "prometheus", config={"scrape_configs": jobs}) as prometheus:
+            theirs = await found_by(prometheus, len(jobs))
+        for name in sections:
+            assert ours[name] == theirs[name], name
