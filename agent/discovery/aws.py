@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES: Final = 1 << 16
 _FORM: Final = "application/x-www-form-urlencoded; charset=utf-8"
-_STALE: Final = ("AuthFailure", "UnauthorizedOperation", "ExpiredToken", "RequestExpired", "InvalidClientTokenId")
+_STALE: Final = ("AuthFailure", "ExpiredToken", "RequestExpired", "InvalidClientTokenId")
 """Errors after which credentials are looked for anew."""
 
 

@@ -14,13 +14,14 @@ from agent.discovery.ec2_targets import targets_of
 from agent.discovery.groups import TargetGroup
 from agent.discovery.refresh import refreshed
 from agent.discovery.tools import Groups, Place, Tools
-from pipeline.errors import PipelineError
+from pipeline.errors import PermanentError, PipelineError
 
 logger = logging.getLogger(__name__)
 
 API_VERSION: Final = "2016-11-15"
 PAGE_INSTANCES: Final = 1000
 """The most that EC2 gives at once."""
+MAX_PAGES: Final = 200
 
 
 def ec2_groups(config: Ec2SdConfig, at: Place, tools: Tools) -> Groups:
@@ -48,13 +49,14 @@ class _Finding:
                 self._warned = True
         targets = list[Mapping[str, str]]()
         params = {**_filters(self._config), "MaxResults": str(PAGE_INSTANCES)}
-        while True:
+        for _ in range(MAX_PAGES):
             page = await self._aws.ask("DescribeInstances", params)
             targets += await asyncio.to_thread(self._targets, page)  # A page can have a thousand.
             token = page.findtext("nextToken")
             if not token:
                 return [TargetGroup(self._aws.region, tuple(targets), {})]
             params["NextToken"] = token
+        raise PermanentError(f"EC2 describes instances on more than {MAX_PAGES} pages")
 
     def _targets(self, page: Element) -> list[Mapping[str, str]]:
         return list(targets_of(page, self._aws.region, self._config.port, self._zone_ids or {}))

@@ -7,6 +7,8 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from pydantic import ValidationError
 
 from agent.config.ec2 import Ec2SdConfig
@@ -150,6 +152,18 @@ async def test_signatures_and_permissions_are_those_of_the_keys(tmp_path: Path) 
 async def test_an_answer_that_is_none_of_aws_is_a_failure(moto: Moto) -> None:
     filters = [{"name": "nonsense", "values": ["1"]}]  # Moto's server does not know it, and breaks.
     assert "answered 500" in await failure(endpoint=moto.url, filters=filters)
+
+
+async def test_pages_without_an_end_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ec2_discovery, "MAX_PAGES", 3)
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(text="<DescribeInstancesResponse><nextToken>on</nextToken></DescribeInstancesResponse>")
+
+    app = web.Application()
+    app.router.add_post("/", handler)
+    async with TestServer(app, host="127.0.0.1") as server:
+        assert await failure(endpoint=str(server.make_url("/"))) == "EC2 describes instances on more than 3 pages"
 
 
 async def test_what_keeps_it_from_asking_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
