@@ -1,4 +1,4 @@
-"""What is asked for, and how names arrive, beside Prometheus itself: the same requests, the same series of each answer."""
+"""What is asked for, and how names arrive, beside Prometheus itself: the same requests, the same series of an answer."""
 
 import time
 from pathlib import Path
