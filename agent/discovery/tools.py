@@ -48,10 +48,11 @@ class Tools:
     """What discoveries share, by its type: the first makes it, all use it."""
 
     def failed(self, at: Place, what: str, error: PipelineError) -> None:
-        """Count and log that `what` (a file, a URL) could not be read; its last good groups stay."""
-        self.failures[at, what] = str(error)
+        """Count that `what` (a file, a URL) could not be read, and log it if it is news; its last good groups stay."""
+        known, self.failures[at, what] = self.failures.get((at, what)), str(error)
         self.metrics.failures.labels(at.job, at.kind).inc()
-        logger.error("discovery failed: what was found before stays", extra={"at": str(at), "reason": str(error)})
+        if known != str(error):  # A server that is away for an hour is asked many times.
+            logger.error("discovery failed: what was found before stays", extra={"at": str(at), "reason": str(error)})
 
     def succeeded(self, at: Place, what: str) -> None:
         """Forget an earlier failure."""
