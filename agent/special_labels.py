@@ -49,7 +49,7 @@ def timing_s(labels: Mapping[str, str]) -> tuple[float, float]:
     return interval_s, timeout_s
 
 
-@lru_cache(256)
+@lru_cache(32)
 def _positive_s(text: str, what: str) -> float:
     try:
         seconds = parse_duration_s(text)
@@ -86,7 +86,6 @@ def url_of(config: ScrapeConfig, address: str, labels: Mapping[str, str]) -> str
     )
 
 
-@lru_cache(256)
 def _path(text: str) -> str:
     path = quote(text, safe="/$&+,:;=@")
     return path if path.startswith("/") or not path else "/" + path

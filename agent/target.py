@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
+from typing import Final
 
 from agent.config.scrape import ScrapeConfig
 from agent.discovery.groups import ADDRESS, TargetGroup
 from agent.special_labels import defaults, histograms, timing_s, url_of
 from pipeline.relabel import Rules, as_labels, run
 from pipeline.wire.remote_write import Labels
+
+_SHORT: Final = 200
+"""Longer values are not kept to be shared: strangers choose them, and may choose a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +124,13 @@ def _target(
     return Target(config, final, url, interval_s, timeout_s, "", classic, native, found, shared)
 
 
-@lru_cache(8192)
 def _pair(name: str, value: str) -> tuple[str, str]:
     """Return the same object for the same label: most labels of a target are those of a thousand others."""
+    return _known_pair(name, value) if len(value) < _SHORT else (name, value)
+
+
+@lru_cache(8192)
+def _known_pair(name: str, value: str) -> tuple[str, str]:
     return name, value
 
 

@@ -172,6 +172,35 @@ async def test_targets_follow_what_discovery_finds(tmp_path: Path) -> None:
         following.cancel()
 
 
+async def test_what_becomes_an_agents_own_is_not_held_back_like_changes_that_take_long_to_follow() -> None:
+    async with bench() as made, asyncio.timeout(20):
+        ours = {"s:1"}
+
+        def is_ours(target: Target) -> bool:
+            made.time.now_s += 10.0  # Following changes takes long here: the next ones would wait for more.
+            return target.url.removeprefix("http://").removesuffix("/metrics") in ours
+
+        jobs = [job(static_configs=[{"targets": ["s:1", "s:2"]}])]
+        targets = Targets(jobs, made.tools, settle_s=0.0, is_ours=is_ours)
+        running = asyncio.create_task(targets.run())
+        changes = targets.changes()
+
+        async def next_urls() -> list[str]:
+            found = asyncio.ensure_future(anext(changes))
+            while not found.done():
+                made.time.move(0.0)
+                await asyncio.sleep(0.001)
+            return [target.url for target in found.result()]
+
+        assert await next_urls() == ["http://s:1/metrics"]
+        ours.add("s:2")
+        targets.reload(jobs)
+        assert await next_urls() == ["http://s:1/metrics", "http://s:2/metrics"]
+        assert made.registry.get_sample_value("pronoia_discovery_targets", {"job": "j"}) == 2
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 def test_changes_that_take_long_to_follow_are_joined_for_longer() -> None:
     assert settle_s(0.25, took_s=0.0) == 0.25
     assert settle_s(0.25, took_s=0.02) == 1.0
@@ -286,3 +315,11 @@ async def test_what_was_found_stays_until_its_successor_has_looked(tmp_path: Pat
         assert await until(2) == ["a:1", "s:1"]
         broken.write_text("[]")
         assert await until(1) == ["s:1"]
+
+
+def test_labels_are_one_object_for_all_targets_that_have_them_unless_they_are_long() -> None:
+    long = "x" * 1000
+    one, other = Job(job()).targets([group("a:1", "b:1", env="p", long=long)]).active
+    assert one.labels[0] is other.labels[0] == ("env", "p")
+    assert one.labels[3] == other.labels[3] == ("long", long)
+    assert one.labels[3] is not other.labels[3]
