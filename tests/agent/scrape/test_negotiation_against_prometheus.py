@@ -1,4 +1,4 @@
-"""What is asked for, and how names arrive, beside Prometheus itself: the same requests, the same series of an answer."""
+"""What is asked for, and how names arrive, beside Prometheus itself: the same requests, the same series of answers."""
 
 import time
 from pathlib import Path
