@@ -38,19 +38,21 @@ async def kubernetes_groups(config: KubernetesSdConfig, at: Place, tools: Tools)
         views = [View(config, namespace, at, tools, wake) for namespace in namespaces]
         for view in views:
             await view.begin(stack, watches, server)
-        async for groups in _paced(views, wake, partial(tools.sleep, watches.timing.pace_s)):
+        async for groups in paced(views, wake, partial(tools.sleep, watches.timing.pace_s)):
             yield groups
 
 
-async def _paced(views: list[View], wake: asyncio.Event, pause: Callable[[], Awaitable[None]]) -> Groups:
+async def paced(views: list[View], wake: asyncio.Event, pause: Callable[[], Awaitable[None]]) -> Groups:
+    """Give the groups of all views, first when each was listed or has failed, then as they change, with pauses."""
     first = True
     while True:
         await wake.wait()
         wake.clear()
-        changed = False
+        # Asked before: what is listed while the views take their turns is not among their groups yet.
+        tried, changed = all(view.tried for view in views), False
         for view in views:
             changed |= await view.refresh()
-        if first and not all(view.tried for view in views):
+        if first and not tried:
             continue
         if changed or first:
             first = False
