@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from pronoia.cli import main
-from pronoia.samples import format_value
+from pronoia.histograms import format_value
 
 TEXT = """\
 # HELP requests_total Requests.
