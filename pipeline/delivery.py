@@ -20,11 +20,13 @@ class Retry:
     """Nothing is wrong with the data: send the same again, not before `after_s` if the receiver named a delay.
 
     `alarm` marks what will not heal by itself (401, 403, 404: the sink or its configuration, not the data).
+    `perhaps_taken` marks that the receiver may have stored it nevertheless: its answer did not come, or not from it.
     """
 
     reason: str
     after_s: float | None = None
     alarm: bool = False
+    perhaps_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ class Piece:
     """One record's payload, or a part of it.
 
     `source` says which record of the request it is from. `in_doubt` marks what may have reached the store before a
-    crash: for it alone a refusal as duplicate counts as delivered.
+    crash or a lost answer: for it alone a refusal as duplicate counts as delivered.
     """
 
     payload: bytes

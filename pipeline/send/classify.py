@@ -18,6 +18,8 @@ _MAX_REASON_CHARACTERS = 1000
 # configuration does not follow.
 _OF_THE_SINK = frozenset({401, 403, 404, 405, 406, 407, 415})
 _WAIT = frozenset({408, 421, 425, 429})
+# What a server failed at may be done in part (500), and a proxy cannot know (502, 504): RFC 9110, section 15.6.
+_UNCLEAR = frozenset({500, 502, 504})
 
 # Prometheus, Cortex and Thanos: storage/interface.go ErrOutOfOrderSample, ErrDuplicateSampleForTimestamp,
 # ErrTooOldSample, ErrOutOfBounds; Mimir: the error's name in parentheses.
@@ -43,7 +45,8 @@ def classify(
         return Delivered() if confirm_items is None else _confirmed(headers, confirm_items)
     reason = _reason(status, body)
     if status >= 500 or status in _WAIT:
-        return Retry(reason, _retry_after_s(headers.get("Retry-After"), now_s))
+        after_s = _retry_after_s(headers.get("Retry-After"), now_s)
+        return Retry(reason, after_s, perhaps_taken=status in _UNCLEAR)
     if status in _OF_THE_SINK or status < 400:
         return Retry(reason, _retry_after_s(headers.get("Retry-After"), now_s), alarm=True)
     if status == 413:

@@ -9,12 +9,15 @@ thousands with few requests and gives up soon where everything is bad.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pipeline.delivery import Backoff, Delivered, Outcome, Rejected, Retry, TooLarge
 from pipeline.send.bisect import Piece, halves, join, sample_halves
 from pipeline.wire.errors import MalformedError
+
+Answer = Delivered | Rejected | TooLarge
+"""An outcome that is about the data."""
 
 Send = Callable[[bytes, int], Awaitable[Outcome]]
 """Sends one payload with that many items, once."""
@@ -42,7 +45,7 @@ class Tally:
 
     delivered: int = 0
     already: int = 0
-    """In doubt and refused as duplicates: the store had them before the crash. Not part of `delivered`."""
+    """In doubt and refused as duplicates: the store had them before a crash or a lost answer. Not in `delivered`."""
     refused: int = 0
 
 
@@ -59,7 +62,7 @@ class Delivery:
 
     async def run(self, pieces: Sequence[Piece]) -> Tally:
         """Settle every piece; returns when all are. Raises only what `refuse` raises, and when cancelled."""
-        outcome = await self._attempt(pieces)
+        outcome, pieces = await self._attempt(pieces)
         if isinstance(outcome, Delivered):
             self.tally.delivered += sum(piece.items for piece in pieces)
         elif len(pieces) > 1:
@@ -70,13 +73,15 @@ class Delivery:
             await self._narrow(pieces[0], outcome)
         return self.tally
 
-    async def _attempt(self, pieces: Sequence[Piece]) -> Delivered | Rejected | TooLarge:
-        """Send until the answer is about the data."""
+    async def _attempt(self, pieces: Sequence[Piece]) -> tuple[Answer, Sequence[Piece]]:
+        """Send until the answer is about the data; where one before it may have been lost, the pieces are in doubt."""
         payload, items = join(pieces), sum(piece.items for piece in pieces)
+        in_doubt = False
         while isinstance(outcome := await self.send(payload, items), Retry):
+            in_doubt = in_doubt or outcome.perhaps_taken
             await self.sleep(self.backoff.next_s(outcome.after_s))
         self.backoff.reset()
-        return outcome
+        return outcome, [replace(piece, in_doubt=True) for piece in pieces] if in_doubt else pieces
 
     async def _narrow(self, record: Piece, outcome: Rejected | TooLarge) -> None:
         """Find which series of a record are refused; deliver the others."""
@@ -90,12 +95,12 @@ class Delivery:
                 await self._narrow_samples(piece, outcome, budget)
                 continue
             for part in parts:
-                answer = await self._attempt([part])
+                answer, (tried,) = await self._attempt([part])
                 budget.count(answer)
                 if isinstance(answer, Delivered):
-                    self.tally.delivered += part.items
+                    self.tally.delivered += tried.items
                 else:
-                    open_ends.append((part, answer))
+                    open_ends.append((tried, answer))
 
     async def _narrow_samples(self, series: Piece, outcome: Rejected | TooLarge, budget: "_Budget") -> None:
         """Find which samples of a series are refused, in their order; deliver the others."""
@@ -104,12 +109,12 @@ class Delivery:
             await self._give_up(series, outcome)
             return
         for part in parts:
-            answer = await self._attempt([part])
+            answer, (tried,) = await self._attempt([part])
             budget.count(answer)
             if isinstance(answer, Delivered):
-                self.tally.delivered += part.items
+                self.tally.delivered += tried.items
             else:
-                await self._narrow_samples(part, answer, budget)
+                await self._narrow_samples(tried, answer, budget)
 
     async def _give_up(self, piece: Piece, outcome: Rejected | TooLarge) -> None:
         refusal = outcome if isinstance(outcome, Rejected) else Rejected(outcome.reason, 413)

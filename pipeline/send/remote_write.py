@@ -87,11 +87,13 @@ class RemoteWrite:
         except TransientError as error:
             return Retry(str(error), error.retry_after_s, alarm=True)
         except TimeoutError:
-            return Retry(f"no answer within {self._config.remote_timeout:g} s")
+            return Retry(f"no answer within {self._config.remote_timeout:g} s", perhaps_taken=True)
         except aiohttp.ClientSSLError as error:
             return Retry(str(error), alarm=True)
+        except aiohttp.ClientConnectorError as error:
+            return Retry(str(error))
         except (aiohttp.ClientError, OSError) as error:
-            return Retry(str(error) or type(error).__name__)
+            return Retry(str(error) or type(error).__name__, perhaps_taken=True)
 
     async def deliver(
         self, pieces: Sequence[Piece], refuse: Refuse, *, tenant: str = "", limits: Limits | None = None

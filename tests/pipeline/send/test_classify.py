@@ -13,7 +13,8 @@ def test_success_is_delivered(status: int) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_a_store_in_trouble_is_tried_again(status: int) -> None:
-    assert classify(status, {}, b"later", now_s=NOW_S) == Retry(f"HTTP {status}: later")
+    unclear = status in (500, 502, 504)
+    assert classify(status, {}, b"later", now_s=NOW_S) == Retry(f"HTTP {status}: later", perhaps_taken=unclear)
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 415])

@@ -65,6 +65,24 @@ async def test_what_is_taken_costs_one_request() -> None:
     assert (tally.delivered, store.requests, store.taken) == (3, 1, [("a", 1), ("a", 2), ("b", 2)])
 
 
+@pytest.mark.parametrize(("perhaps_taken", "already", "refused"), [(True, 2, 1), (False, 0, 3)])
+async def test_a_refusal_as_duplicate_after_a_lost_answer_means_delivered(
+    perhaps_taken: bool, already: int, refused: int
+) -> None:
+    answers: list[Outcome] = [Retry("cut", perhaps_taken=perhaps_taken)]
+
+    def judge(samples: list[Sample]) -> Outcome | None:
+        if answers:
+            return answers.pop(0)
+        if ("c", 1) in samples:
+            return Rejected("bad label", 400)
+        return Rejected("out of order sample", 400, duplicate=True) if ("a", 1) in samples else None
+
+    store = Store(judge)
+    tally = await store.delivery().run([piece(("a", 1)), piece(("a", 1), ("b", 1), ("c", 1))])
+    assert (tally.already, tally.refused, tally.delivered) == (already, refused, 1)
+
+
 async def test_a_store_in_trouble_gets_the_same_again_after_the_delay_it_asked_for() -> None:
     answers: list[Outcome] = [Retry("later", 7.0), Retry("down")]
     store = Store(lambda _: answers.pop(0) if answers else None)
