@@ -141,13 +141,21 @@ class ApiServer:
         except TimeoutError as error:
             raise UnavailableError(f"cannot {action}: no answer from {path} in {self.timing.answer_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UnavailableError(f"cannot {action}: {error or type(error).__name__}") from error
+            raise UnavailableError(f"cannot {action}: {_reason(error)}") from error
 
     def _access(self) -> tuple[str, HttpAccess]:
         cluster = self._find()
         if self._known is None or self._known[0] != cluster:
             self._known = cluster, HttpAccess(cluster.http, asyncio.get_running_loop().time)
         return cluster.url, self._known[1]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"{error.host}:{error.port} is not trusted: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    return str(error) or type(error).__name__
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -42,7 +42,7 @@ async def test_targets_stay_while_the_api_server_is_killed_and_changes_follow(tm
         async with following(tools, {"role": "pod", "namespaces": {"names": ["here"]}}) as found:
             await found.until(lambda found: found.addresses == ["127.0.0.1:9100"])
             await own.kill()
-            await found.until(lambda found: any("Cannot connect" in reason for reason in found.failures))
+            await found.until(lambda found: any("cannot connect to 127.0.0.1:" in reason for reason in found.failures))
             assert found.addresses == ["127.0.0.1:9100"]
             await own.restart()
             await own.apply(pod("b", "here", "127.0.0.2"))
@@ -94,6 +94,15 @@ async def test_what_the_documentation_allows_a_role_is_what_it_needs(kubernetes:
     assert config.role is not None
     allowed = {name for entry in rules for name in entry["resources"]}
     assert allowed == {resource.plural for resource in needed(config.role, config.attach_metadata)}
+
+
+async def test_a_server_that_is_not_trusted_is_named(kubernetes: Kubernetes) -> None:
+    stranger = Cluster(kubernetes.url, HttpClientConfig.model_validate({"bearer_token": ADMIN_TOKEN}))
+    async with tools_for(lambda: stranger) as tools, following(tools, {"role": "node"}) as found:
+        await found.until(lambda found: bool(found.given))
+        (said,) = found.failures
+        assert said.startswith("cannot list nodes: 127.0.0.1:")
+        assert "is not trusted: [SSL: CERTIFICATE_VERIFY_FAILED]" in said
 
 
 async def test_a_token_is_read_again_when_it_is_rotated(tmp_path: Path) -> None:
