@@ -139,7 +139,13 @@ def begin(view: View, slot: int) -> View:
 
 def failed(view: View, slot: int, now_s: float, *, for_good: bool = False) -> View:
     """Note that the request failed, its outcome is unknown, and when the next may be sent: `for_good`, much later."""
-    wait_s = 2 * view.terms.duration_s if for_good else view.terms.retry_s
+    terms = view.terms
+    if for_good:
+        wait_s = 2.0 * terms.duration_s
+    elif slot in view.held:
+        wait_s = terms.retry_s
+    else:  # No lease is at stake: a hundred agents need not hurry.
+        wait_s = terms.duration_s * RENEW + terms.jitter_s(slot, f"failed at {now_s}")
     later = {**view.not_before_s, slot: now_s + wait_s}
     return replace(view, busy=view.busy - {slot}, not_before_s=later)
 

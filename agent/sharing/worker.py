@@ -57,6 +57,7 @@ class Worker:
         self._give_up = give_up
         self._clock = clock
         self._wake = asyncio.Event()
+        self._told: set[tuple[str, int]] = set()
         self._closing = False
         metrics.slots.set(terms.workers)
         metrics.age.set_function(self._age_s)
@@ -141,6 +142,7 @@ class Worker:
             self._failed(kind, slot, error)
         else:
             self._metrics.requests.labels(kind, "ok").inc()
+            self._told.clear()
             self._note(wrote(self.view, lease, sent_s, self._clock()))
 
     def _wanted(self, kind: Kind, slot: int) -> Lease:
@@ -182,7 +184,10 @@ class Worker:
     def _failed(self, kind: str, slot: int, error: Exception) -> None:
         self._metrics.requests.labels(kind, "failed").inc()
         reason = str(error) or f"no answer within {self.terms.duration_s * REQUEST:g} s"
-        logger.warning("a lease could not be written: %s", reason, extra={"slot": slot, "step": kind})
+        # An API server that is away is told once; the metrics count on.
+        level = logging.DEBUG if (kind, slot) in self._told else logging.WARNING
+        logger.log(level, "a lease could not be written: %s", reason, extra={"slot": slot, "step": kind})
+        self._told.add((kind, slot))
         self._note(failed(self.view, slot, self._clock(), for_good=isinstance(error, PermanentError)))
 
     def _lose(self, slot: int) -> None:

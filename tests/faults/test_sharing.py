@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.agent.sharing.test_worker import RULES
 from tests.e2e.exporter import Exporter, Target
@@ -61,11 +62,35 @@ class Scene:
     proxies: dict[str, TcpProxy]
     moments: list[tuple[str, float]] = field(default_factory=list)
     """Who was killed or stopped, and when."""
+    watches_before: dict[str, float] = field(default_factory=dict)
+    """The API server's own."""
+
+    async def watches(self) -> dict[str, float]:
+        """Return how many watches of each resource are open, as the API server counts them."""
+        text = await self.kubernetes.text("/metrics")
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == "apiserver_longrunning_requests" and sample.labels["verb"] == "WATCH":
+                    resource = sample.labels["resource"]
+                    found[resource] = found.get(resource, 0.0) + sample.value
+        return found
+
+    async def watches_are(self, **expected: int) -> None:
+        """Wait until the agents have these watches open."""
+        now: dict[str, float] = {}
+
+        async def are() -> bool:
+            counted = await self.watches()
+            now.update({name: counted.get(name, 0.0) - self.watches_before.get(name, 0.0) for name in expected})
+            return now == expected
+
+        await until(are, f"{expected} watches: {now}")
 
     async def kill(self, name: str) -> None:
         """kill -9."""
-        self.moments.append((name, time.monotonic()))
         await self.agents[name].process.kill()
+        self.moments.append((name, time.monotonic()))
 
     def pause(self, name: str) -> None:
         """Let an agent stand still, and notice nothing of it."""
@@ -77,9 +102,13 @@ class Scene:
         os.kill(self.agents[name].process.pid, signal.SIGCONT)
 
     def asked_by(self, name: str, *, after_s: float) -> int:
-        """Return how often an agent has scraped since then."""
-        asked = (each for asked in self.exporter.asked.values() for each in asked)
+        """Return how often an agent has scraped shared targets since then."""
+        asked = (each for asked in self.asked_shared().values() for each in asked)
         return sum(1 for at_s, who in asked if who == name and at_s > after_s)
+
+    def asked_shared(self) -> dict[str, list[tuple[float, str]]]:
+        """Return the scrapes of each shared target, without those of the nodes' own pods."""
+        return {name: asked for name, asked in self.exporter.asked.items() if not name.startswith("on-")}
 
     async def held(self) -> dict[str, list[int]]:
         """Return the slots of each agent that answers."""
@@ -105,10 +134,10 @@ class Scene:
         return found
 
     def gaps_s(self) -> dict[str, float]:
-        """Return the longest time that each target was left."""
+        """Return the longest time that each shared target was left."""
         return {
             name: max(after - before for (before, _), (after, _) in pairwise(asked))
-            for name, asked in self.exporter.asked.items()
+            for name, asked in self.asked_shared().items()
         }
 
     def overlaps_s(self) -> list[float]:
@@ -154,9 +183,18 @@ def agent_config(name: str, exporter_port: int, access: Path, write_url: str, ad
             {"target_label": "__address__", "replacement": f"127.0.0.1:{exporter_port}"},
         ],
     }
+    pods: dict[str, Any] = {
+        "job_name": "pods",
+        "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(access)}],
+        "http_headers": {"X-Agent": {"values": [name]}},
+        "relabel_configs": [
+            {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "__metrics_path__", "replacement": "/$1"},
+            {"source_labels": ["__address__"], "target_label": "__address__", "replacement": f"$1:{exporter_port}"},
+        ],
+    }
     return {
         "global": {"scrape_interval": f"{INTERVAL_S:.0f}s", "scrape_timeout": f"{TIMEOUT_S:.0f}s"},
-        "scrape_configs": [services],
+        "scrape_configs": [services, pods],
         "sharing": {"kubeconfig_file": str(access), "node_name": f"node-{name}"},
         "remote_write": [{"url": write_url}],
         "cluster": "c1",
@@ -165,19 +203,29 @@ def agent_config(name: str, exporter_port: int, access: Path, write_url: str, ad
     }
 
 
+def pod_on(agent: str) -> dict[str, Any]:
+    """Return a pod of an agent's node."""
+    spec = {"nodeName": f"node-{agent}", "containers": [{"name": "x", "image": "x"}]}
+    status = {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
+    return {"kind": "Pod", "metadata": {"name": f"on-{agent}", "namespace": "shop"}, "spec": spec, "status": status}
+
+
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         kubernetes = await stack.enter_async_context(Kubernetes(tmp_path / "kubernetes"))
         prometheus = await stack.enter_async_context(Prometheus(tmp_path / "prometheus", out_of_order_time_window="1d"))
         names = [f"t{n}" for n in range(TARGETS)]
-        exporter = WatchfulExporter({name: Target(name, SERIES) for name in names})
+        own = [f"on-{name}" for name in AGENTS]
+        exporter = WatchfulExporter({name: Target(name, SERIES) for name in (*names, *own)})
         await stack.enter_async_context(exporter)
         for name in names:
             metadata = {"name": name, "namespace": "shop", "labels": {"shared": "yes"}}
             await kubernetes.apply({"kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}})
+        for name in AGENTS:
+            await kubernetes.apply(pod_on(name))
         await kubernetes.ensure_namespace("monitoring")
-        reading = {"apiGroups": [""], "resources": ["services"], "verbs": ["list", "watch"]}
+        reading = {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["list", "watch"]}
         token = await kubernetes.token("agent", [*RULES, reading], namespace="monitoring")
         agents, proxies = {}, {}
         for name in AGENTS:
@@ -187,13 +235,17 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             config = agent_config(name, exporter.port, access, prometheus.write_url, admin)
             agents[name] = Member(tmp_path / name, "agent", config, admin)
             stack.push_async_callback(agents[name].process.kill)
+        made = Scene(kubernetes, prometheus, exporter, agents, proxies)
+        before = await made.watches()
         await asyncio.gather(*(agent.start() for agent in agents.values()))
-        yield Scene(kubernetes, prometheus, exporter, agents, proxies)
+        made.watches_before = before
+        yield made
 
 
 async def every_target_was_asked(scene: Scene, times: int) -> None:
     """Wait until each target was scraped so many times from now on."""
-    before = {name: len(scene.exporter.asked.get(name, ())) for name in scene.exporter.targets}
+    shared = [name for name in scene.exporter.targets if not name.startswith("on-")]
+    before = {name: len(scene.exporter.asked.get(name, ())) for name in shared}
 
     async def asked() -> bool:
         return all(len(scene.exporter.asked.get(name, ())) >= before[name] + times for name in before)
@@ -206,6 +258,7 @@ async def test_targets_are_neither_left_nor_doubled_whatever_becomes_of_their_ag
         first, second = await scene.holders()
         (third,) = set(AGENTS) - {first, second}
         await every_target_was_asked(scene, 1)
+        await scene.watches_are(services=2, pods=3, leases=3)
 
         await scene.kill(first)
         await scene.holders(second, third)
@@ -234,6 +287,8 @@ async def test_targets_are_neither_left_nor_doubled_whatever_becomes_of_their_ag
         gaps, overlaps = scene.gaps_s(), scene.overlaps_s()
         print(f"longest gap {max(gaps.values()):.2f} s of {2 * INTERVAL_S:.0f}; scraped by two: {len(overlaps)} times")
         assert len(gaps) == TARGETS
+        for name in AGENTS:
+            assert {who for _, who in scene.exporter.asked[f"on-{name}"]} == {name}, "a node's pods are its own agent's"
         assert max(gaps.values()) < 2 * INTERVAL_S, (
             f"left for too long: {sorted(gaps.items(), key=lambda g: -g[1])[:5]}"
         )
@@ -256,7 +311,10 @@ async def no_series_was_ended(scene: Scene) -> None:
 
 
 async def the_store_has_what_was_served(scene: Scene) -> None:
-    """Nothing invented, nothing twice; lost is at most what an agent had read and not written yet at its moment."""
+    """Nothing invented, nothing twice; lost is at most what an agent had read and not written yet at its moment.
+
+    (What it had asked for by then may be served a little later.)
+    """
     await settled(scene.prometheus, quiet_s=5.0)
     verdict = await judge(scene.prometheus, {"c1": scene.exporter})
     assert not verdict.invented, str(verdict)
@@ -264,7 +322,7 @@ async def the_store_has_what_was_served(scene: Scene) -> None:
         name
         for name, asked in scene.exporter.asked.items()
         for asked_s, who in asked
-        if any(who == agent and at_s - TIMEOUT_S < asked_s <= at_s for agent, at_s in scene.moments)
+        if any(who == agent and abs(at_s - asked_s) < TIMEOUT_S for agent, at_s in scene.moments)
     }
     lost = {name.removeprefix("c1/") for name, _ in verdict.lost_pages}
     assert lost <= in_hand, f"lost beside what an agent had in hand: {sorted(lost - in_hand)[:5]}: {verdict}"

@@ -98,6 +98,14 @@ def test_a_failed_renewal_is_tried_again_soon() -> None:
     assert first(view, 4.0 + TERMS.retry_s) == [Action("renew", 0)]
 
 
+def test_a_slot_that_could_not_be_taken_is_tried_again_without_hurry() -> None:
+    view = failed(begin(vanish(view_of(lease(1, "third", 4)), 0, 0.0), 0), 0, 1.0)
+    assert first(view, 1.0 + D / 3) == []
+    assert first(view, 1.0 + D / 3 + SPREAD) == [Action("take", 0)]
+    forbidden = failed(begin(vanish(view_of(lease(1, "third", 4)), 0, 0.0), 0), 0, 1.0, for_good=True)
+    assert Action("take", 0) not in first(forbidden, 2 * D)
+
+
 def test_a_slot_that_another_has_taken_is_let_go_at_once() -> None:
     assert first(observe(holding(0), lease(0, "other", 99), 1.0), 1.0) == [Action("lose", 0)]
 
