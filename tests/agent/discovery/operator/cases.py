@@ -1,12 +1,9 @@
 """Cases of the conversion: resources in `cases/*.yaml`, and beside each what the operator itself makes of them.
 
-`python -m tests.agent.discovery.operator.cases` writes the `.expected.json` files anew, with the operator's own code:
-that needs Go, and minutes the first time. `expect/main.go` says what they hold.
+`python -m tests.agent.discovery.operator.cases` writes the `.expected.json` files anew, with the operator's own code.
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from tests.servers.operator import operator_makes
+
 FOLDER = Path(__file__).parent / "cases"
-PROGRAM = Path(__file__).parent / "expect"
 TARGETS: list[dict[str, str]] = json.loads((FOLDER / "targets.json").read_text())
 """Label sets as discovery finds them, on which every job's rules are tried."""
 API_VERSIONS = {"ScrapeConfig": "monitoring.coreos.com/v1alpha1"}
@@ -41,6 +39,17 @@ class Case:
         """`jobs`: by name, its options (without `relabel_configs`) and the labels of each target, null if dropped."""
         return json.loads((FOLDER / f"{self.name}.expected.json").read_text())["jobs"]  # type: ignore[no-any-return]
 
+    def given(self, **more: Any) -> dict[str, Any]:
+        """Return what the operator's code takes."""
+        return {
+            "prometheus": self.value["prometheus"],
+            "resources": self.resources,
+            "secrets": self.value.get("secrets", []),
+            "configMaps": self.value.get("configMaps", []),
+            "targets": [],
+            **more,
+        }
+
 
 def cases() -> Iterator[Case]:
     """Yield every case."""
@@ -51,16 +60,7 @@ def cases() -> Iterator[Case]:
 def main() -> None:
     """Write what the operator makes of every case."""
     for case in cases():
-        given = {
-            "prometheus": case.value["prometheus"],
-            "resources": case.resources,
-            "secrets": case.value.get("secrets", []),
-            "configMaps": case.value.get("configMaps", []),
-            "targets": TARGETS,
-        }
-        command = sys.argv[1:] or ["go", "run", "."]
-        run = subprocess.run(command, cwd=PROGRAM, input=json.dumps(given), capture_output=True, text=True, check=True)
-        answer = json.loads(run.stdout)
+        answer = operator_makes(case.given(targets=TARGETS))
         jobs = {}
         for options in yaml.safe_load(answer["configs"])["scrape_configs"]:
             name = options.pop("job_name")

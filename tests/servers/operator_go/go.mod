@@ -1,4 +1,4 @@
-module expect
+module pronoia/tests/servers/operator
 
 go 1.26.0
 
