@@ -83,10 +83,14 @@ class FastTable(PlainTable):
         dialect = TextDialect(page_format, canonical_bounds=self.options.canonical_bounds)
         problem = cut_end(lines, page_format)
         yield from Restructuring(self, old, lines, page_format, reading, dialect).run(problem)
-        del old
-        yield
-        self._keep(body, array("I", accumulate(map(add, map(len, lines), repeat(1)), initial=0)))
-        yield
+        yield from _let_go(old)
+        starts = array("I", [0])
+        for first in range(0, len(lines), SLICE_LINES):
+            sizes = map(add, map(len, lines[first : first + SLICE_LINES]), repeat(1))
+            starts.extend(accumulate(sizes, initial=starts.pop()))
+            yield
+        self._keep(body, starts)
+        yield from _let_go(lines)
 
     def _keep(self, body: Body, starts: "array[int]") -> None:
         self._spare, self._page, self._starts = self._page, body.buffer, starts
@@ -164,3 +168,10 @@ class FastDelimitedTable(DelimitedTable):
             else:
                 line = stopped + 1
                 yield stopped
+
+
+def _let_go(lines: list[bytes]) -> Steps:
+    # A million of them at once takes longer than the loop may be held.
+    while lines:
+        del lines[-SLICE_LINES:]
+        yield

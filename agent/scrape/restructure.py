@@ -29,6 +29,7 @@ FIRST_TIMED: Final = -16
 
 _SLICE_LINES = 2_000
 _SLICE_ENDS = 1_000
+_SLICE_STEMS = 100_000
 _SLICE_SIGHTS = 125
 _NEVER_NEWER = 2**63 - 1
 
@@ -410,9 +411,11 @@ class Restructuring:
         table.slots, table.key_bytes, table.format = self._slots, self._key_bytes, self._format
         table.line_of_stem = self._line_of_stem
         # From the last one down: the stem that fills a gap is then always one that stays.
-        downwards = range(len(table.stems) - 1, -1, -1)
-        gone = list(compress(downwards, map((0).__gt__, reversed(self._line_of_stem))))
-        yield
+        gone: list[int] = []
+        for end in range(len(table.stems), 0, -_SLICE_STEMS):
+            start = max(end - _SLICE_STEMS, 0)
+            gone += compress(range(end - 1, start - 1, -1), map((0).__gt__, reversed(self._line_of_stem[start:end])))
+            yield
         for number, slot in enumerate(gone, 1):
             self._end(slot, bool(table.live[slot]))
             if number % _SLICE_ENDS == 0:
@@ -421,7 +424,9 @@ class Restructuring:
         for slot in table.timed.keys() - self._timed_seen:
             self._end(slot, table.timed[slot].live)
         table.samples = len(self._slots) - self._slots.count(COMMENT)
+        yield
         table.dropped = self._slots.count(DROPPED)
+        yield
         table.duplicates = self._slots.count(DUPLICATE)
         yield
 
