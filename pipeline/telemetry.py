@@ -376,6 +376,11 @@ class StoreMetrics:
             "Exemplars that the embedded store does not keep.",
             registry=registry,
         )
+        self.histograms = Counter(
+            "pronoia_store_histograms_ignored_total",
+            "Native histograms that the embedded store does not keep.",
+            registry=registry,
+        )
         self.dropped = Counter(
             "pronoia_store_retention_dropped_samples_total",
             "Samples that retention dropped, by age or by size.",

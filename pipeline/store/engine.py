@@ -58,6 +58,7 @@ class Engine:
 
     def __init__(self, config: StoreConfig, file: StoreFile, metrics: StoreMetrics, clock: Callable[[], float]) -> None:
         self._config, self._file, self._metrics, self._clock = config, file, metrics, clock
+        self._told_of_histograms = False
         self._max_head_samples = min(MAX_HEAD_SAMPLES, config.max_bytes // 64)
         self._max_label_bytes = config.max_bytes // 4
         self._next_series = self._next_block = 1
@@ -174,6 +175,7 @@ class Engine:
         self.metadata.update(changed)
         batch.metadata.update(changed)
         self._metrics.exemplars.inc(parsed.exemplars)
+        self._leave_out(parsed.histograms)
         before = len(batch.ids)
         for series, timestamp_ms, value in parsed.samples:
             if self._put(series, timestamp_ms, value):
@@ -182,6 +184,16 @@ class Engine:
                 batch.values += value
         samples = len(batch.ids) - before
         return Appended(samples, len(parsed.samples) - samples)
+
+    def _leave_out(self, histograms: int) -> None:
+        """Count native histograms; the first are told of, since what is lost here was scraped for someone."""
+        if histograms and not self._told_of_histograms:
+            self._told_of_histograms = True
+            logger.error(
+                "the embedded store keeps no native histograms: they are left out, these and all that follow",
+                extra={"histograms": histograms},
+            )
+        self._metrics.histograms.inc(histograms)
 
     def _put(self, series: SeriesHead, timestamp_ms: int, value: bytes) -> bool:
         """Keep a sample in memory; False where the series has one with this timestamp already."""

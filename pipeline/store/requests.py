@@ -37,13 +37,14 @@ class Parsed:
     samples: list[Sample] = field(default_factory=list)
     metadata: dict[str, Metadata] = field(default_factory=dict)
     exemplars: int = 0
+    histograms: int = 0
+    """Native histograms, which the embedded store does not keep."""
 
 
 def parse(request: bytes, known: Mapping[bytes, SeriesHead], create: Callable[[bytes], SeriesHead]) -> Parsed:
     """Read a request; `create` makes a series for labels that are not known, from their canonical encoding.
 
-    Raises MalformedError for a broken request, for labels that are not a set with a name, and for native histograms,
-    which the embedded store does not keep.
+    Raises MalformedError for a broken request, and for labels that are not a set with a name.
     """
     out = Parsed()
     samples = out.samples
@@ -87,8 +88,7 @@ def _parse_series(
         raise MalformedError("a series without a name", position)
     if len(set(names)) != len(names):
         raise MalformedError("a series that has a label twice", position)
-    if decoded.histograms:
-        raise MalformedError("a native histogram: the embedded store does not keep those", position)
+    out.histograms += len(decoded.histograms)
     out.exemplars += len(decoded.exemplars)
     if not decoded.samples:
         return

@@ -79,9 +79,9 @@ class Store:
     async def append(self, request: bytes) -> Appended:
         """Store an uncompressed remote write 1.0 WriteRequest; its samples are durable when this returns.
 
-        Raises PermanentError where the request cannot be stored, all of it then: it is malformed, has a native
-        histogram or a series without a name, or the bound on labels is reached; TransientError where too much waits,
-        or the disk fails. A caller that is cancelled takes nothing back.
+        Raises PermanentError where the request cannot be stored, all of it then: it is malformed, has a series without
+        a name, or the bound on labels is reached; TransientError where too much waits, or the disk fails. Exemplars and
+        native histograms are left out, and counted. A caller that is cancelled takes nothing back.
         """
         if self._waiting_bytes + len(request) > MAX_WAITING_BYTES and self._waiting_bytes:
             raise TransientError("the embedded store is behind: too much waits to be written", retry_after_s=1.0)

@@ -31,10 +31,10 @@ Open = Callable[..., Awaitable[Store]]
 async def open_store(tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
     stores: list[Store] = []
 
-    async def open_(**options: object) -> Store:
+    async def open_(registry: CollectorRegistry | None = None, **options: object) -> Store:
         # Sizes below what a configuration may ask for keep tests short.
         config = StoreConfig.model_validate({"path": tmp_path / "store.db"}).model_copy(update=options)
-        store = Store(config, CollectorRegistry(), clock=clock)
+        store = Store(config, registry or CollectorRegistry(), clock=clock)
         await store.start()
         stores.append(store)
         return store

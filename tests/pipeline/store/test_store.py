@@ -5,10 +5,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from pipeline.errors import PermanentError, TransientError
 from pipeline.store import Appended
 from pipeline.store.selector import parse
+from pipeline.wire.histogram import STALE_HISTOGRAM
+from pipeline.wire.protobuf import encode_bytes
+from pipeline.wire.remote_write import HISTOGRAM, encode_labels, encode_series
 from tests.pipeline.store.conftest import NOW_S, Clock, Open
 from tests.pipeline.store.requests import STALE, bits, series
 
@@ -54,6 +58,21 @@ async def test_a_request_is_stored_whole_or_not_at_all(open_store: Open) -> None
         await store.append(series("good", (NOW_MS, 1.0))[:-1])
     assert await store.search() == ([], 0)
     assert await store.append(series("good", (NOW_MS, 1.0))) == Appended(1, 0)
+
+
+async def test_native_histograms_are_left_out_counted_and_told_of_once(
+    open_store: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = CollectorRegistry()
+    store = await open_store(registry)
+    native = encode_series(encode_labels([("__name__", "h")]) + encode_bytes(HISTOGRAM, STALE_HISTOGRAM))
+    assert await store.append(native + series("good", (NOW_MS, 1.0))) == Appended(1, 0)
+    assert await store.append(native) == Appended(0, 0)
+    assert [found.labels for found in (await store.search())[0]] == [(("__name__", "good"),)]
+    assert registry.get_sample_value("pronoia_store_histograms_ignored_total") == 2
+    assert [record.message for record in caplog.records] == [
+        "the embedded store keeps no native histograms: they are left out, these and all that follow"
+    ]
 
 
 async def test_old_blocks_are_dropped_by_age_and_their_series_with_them(open_store: Open, clock: Clock) -> None:
