@@ -13,11 +13,12 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from agent.discovery.kubernetes.api import ApiServer, Timing
+from agent.discovery.kubernetes.api import ApiServer
+from agent.discovery.kubernetes.backoff import Backoff
 from agent.discovery.kubernetes.errors import GoneError, UnavailableError, action_of, error_of
 from agent.discovery.kubernetes.resources import Resource
 from agent.discovery.kubernetes.shapes import Head, ObjectList
-from pipeline.errors import PermanentError, PipelineError, TransientError
+from pipeline.errors import PermanentError, PipelineError
 
 SHORT_S: Final = 1.0
 """A watch that ends sooner, with nothing said, was none."""
@@ -108,36 +109,12 @@ async def follow(
             # Versions that run out while pages are read: the next list comes whole.
             pages = bool(version)
             version = ""
-            await sleep(backoff.after_gone(error))
+            if not backoff.is_first_gone():
+                yield Failed(error)
+                await sleep(backoff.after(error))
         except PipelineError as error:
             yield Failed(error)
             await sleep(backoff.after(error))
-
-
-class Backoff:
-    """How long to wait before the next try: doubling, spread so that a hundred agents do not come at once."""
-
-    def __init__(self, timing: Timing, jitter: Callable[[], float]) -> None:
-        self._timing = timing
-        self._jitter = jitter
-        self.reset()
-
-    def reset(self) -> None:
-        """Something came: the next failure is a first one."""
-        self._next_s = self._timing.backoff_s
-        self._gone = False
-
-    def after(self, error: PipelineError) -> float:
-        """Return the wait after a failure, no shorter than the server asked for."""
-        wait_s = self._next_s * (0.5 + self._jitter())
-        self._next_s = min(self._next_s * 2, self._timing.max_backoff_s)
-        asked_s = error.retry_after_s if isinstance(error, TransientError) else None
-        return max(wait_s, asked_s or 0.0)
-
-    def after_gone(self, error: GoneError) -> float:
-        """Return the wait before the list that a forgotten version asks for: none, unless it comes again and again."""
-        first, self._gone = not self._gone, True
-        return 0.0 if first else self.after(error)
 
 
 class _Reader(Generic[T]):

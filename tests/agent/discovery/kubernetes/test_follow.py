@@ -20,8 +20,9 @@ from agent.discovery.kubernetes import (
     UnavailableError,
     follow,
 )
+from agent.discovery.kubernetes.backoff import Backoff
 from agent.discovery.kubernetes.errors import Action, action_of, error_of
-from agent.discovery.kubernetes.follow import PAGE_OBJECTS, Backoff, merged
+from agent.discovery.kubernetes.follow import PAGE_OBJECTS, merged
 from agent.discovery.kubernetes.resources import ENDPOINT_SLICES, PODS
 from pipeline.errors import PermanentError
 from tests.agent.discovery.kubernetes.following import QUICK, following, tools_for
@@ -110,6 +111,21 @@ async def test_watches_from_before_what_is_remembered_are_told_to_list_again() -
             await told.until(lambda: told.lists == 2)
             assert told.objects == {"default/a": "10.0.0.1"}
             assert not told.errors
+
+
+async def test_versions_that_are_forgotten_again_and_again_are_told() -> None:
+    async with stub_api_server() as stub:
+        await stub.put(PODS, pod("a"))
+
+        async def forgets(request: web.Request) -> web.StreamResponse | None:
+            status = {"kind": "Status", "code": 410, "message": "too old"}
+            return web.json_response(status, status=410) if "watch" in request.query else None
+
+        stub.answer = forgets
+        async with told_by(stub) as told:
+            await told.until(lambda: len(told.errors) > 1)
+            assert str(told.errors[0]) == "cannot watch pods: too old"
+            assert told.objects == {"default/a": "10.0.0.1"}
 
 
 async def hang(_: web.Request) -> web.StreamResponse:
@@ -300,7 +316,7 @@ def test_waits_double_and_are_spread_and_begin_anew() -> None:
     assert [backoff.after(error) for _ in range(4)] == [0.05, 0.1, 0.2, 0.2]
     assert backoff.after(UnavailableError("busy", 7.0)) == 7.0
     backoff.reset()
-    assert [backoff.after_gone(GoneError("old")) for _ in range(3)] == [0.0, 0.05, 0.1]
+    assert [backoff.is_first_gone(), backoff.is_first_gone()] == [True, False]
 
 
 def test_changes_name_only_what_differs() -> None:
