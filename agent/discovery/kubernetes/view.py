@@ -102,7 +102,8 @@ class View:
             listener = partial(self._happened, resource, str(selection))
             watch = await stack.enter_async_context(watches.watch(server, selection, kept.keep, listener, kept.shape))
             assert watch.task is not None
-            watch.task.add_done_callback(lambda _: self._wake.set())
+            watch.task.add_done_callback(self._ended)
+            stack.callback(watch.task.remove_done_callback, self._ended)
             self._watches[resource] = watch
             if watch.tried:  # Another has watched it for a while.
                 self._happened(resource, str(selection), watch.objects, watch.failure)
@@ -111,6 +112,9 @@ class View:
     def tried(self) -> bool:
         """Whether each watch has listed its objects, or failed to."""
         return all(watch.tried for watch in self._watches.values())
+
+    def _ended(self, _: object) -> None:
+        self._wake.set()
 
     def _happened(self, resource: Resource, what: str, keys: Collection[str], failure: PipelineError | None) -> None:
         if failure is None:
