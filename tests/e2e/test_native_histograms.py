@@ -110,6 +110,12 @@ async def test_both_stores_answer_the_same(kafka: Kafka, prometheus: Prometheus,
             assert await answers(prometheus, f', via="{via}"') == want, via
         assert await scraping.query('http_server_active{job="t"}')
 
+        # The ledger counts a histogram as one: what was received was delivered, to the item.
+        (cluster,) = (await fleet.status())["clusters"]
+        for name, sink in cluster["signals"]["metrics"]["sinks"].items():
+            assert sink["delivered"] > 0, name
+            assert [sink[key] for key in ("rejected", "missing", "duplicated")] == [0, 0, 0], (name, sink)
+
         # A series of native histograms that goes ends at once, in the receiving store as in the scraping one.
         await target.reset()
 
