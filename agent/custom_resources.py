@@ -1,7 +1,6 @@
 """Which jobs the custom resources of the cluster give an agent, while its configuration and they change."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +8,11 @@ from prometheus_client import CollectorRegistry
 
 from agent.config import AgentConfig, ScrapeConfig
 from agent.discovery import Tools
+from pipeline.service import vital
 from pipeline.telemetry import OperatorMetrics
 
 if TYPE_CHECKING:
     from agent.discovery.operator.follow import OperatorJobs, Refused
-
-logger = logging.getLogger(__name__)
 
 
 class CustomResources:
@@ -62,8 +60,7 @@ class CustomResources:
             before=before,
             reserved=names,
         )
-        self._task = asyncio.create_task(self._following.run(), name="custom resources")
-        self._task.add_done_callback(_tell_failure)
+        self._task = vital(asyncio.create_task(self._following.run(), name="custom resources"))
 
     async def stop(self) -> None:
         """Follow nothing any more; `jobs` stay as they are."""
@@ -93,8 +90,3 @@ async def find_once(
     one = OperatorJobs(config.operator, config.global_config, tools, OperatorMetrics(registry), reserved=names)
     await one.find()
     return one.jobs, one.refused
-
-
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("following custom resources has ended", exc_info=error)

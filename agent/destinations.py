@@ -1,7 +1,6 @@
 """Where batches go: a push for each destination, begun anew by itself when a reload changes its section."""
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,10 +12,9 @@ from agent.push.remote_write import MAX_SAMPLES, RemoteWritePush
 from pipeline.send.config import RemoteWriteConfig
 from pipeline.send.remote_write import RemoteWrite
 from pipeline.send.rewrite import rewrite_for
+from pipeline.service import vital
 from pipeline.telemetry import AgentMetrics
 from pipeline.tracing import OFF, Tracing
-
-logger = logging.getLogger(__name__)
 
 
 def destination_names(config: AgentConfig) -> list[str]:
@@ -58,8 +56,7 @@ class Destinations:
             if before is not None:
                 await _end(before.task)
             task = asyncio.create_task(push.run(), name=f"agent-push {name}")
-            task.add_done_callback(_tell_failure)
-            self._running[name] = _Running(section, task)
+            self._running[name] = _Running(section, vital(task))
 
     async def stop(self) -> None:
         """End all pushes."""
@@ -116,8 +113,3 @@ def _transport(config: GatewayClientConfig) -> Transport:
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("a part of the agent ended", exc_info=error, extra={"task": task.get_name()})

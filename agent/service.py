@@ -26,6 +26,7 @@ from agent.sharing.share import Share
 from agent.targets import Target, Targets
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.log.sqlite import SqliteLog
+from pipeline.service import vital
 from pipeline.telemetry import AgentMetrics, DiscoveryMetrics, LogMetrics, ReloadMetrics, ScrapeMetrics
 from pipeline.tracing import OFF, Tracing
 
@@ -182,9 +183,7 @@ class Agent:
             await _try(step)
 
     def _run(self, work: Any, name: str) -> None:
-        task = asyncio.create_task(work, name=f"agent-{name}")
-        task.add_done_callback(_tell_failure)
-        self._tasks.append(task)
+        self._tasks.append(vital(asyncio.create_task(work, name=f"agent-{name}")))
 
     async def drain(self) -> None:
         """Stop scraping, give what is buffered a moment to leave, and close. What stays is sent by the next start.
@@ -226,7 +225,12 @@ class Agent:
         targets_api.add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
         app.router.add_get("/api/v1/sharing", self._tell_share)
         app.router.add_get("/api/v1/custom_resources", self._tell_resources)
-        explain_api.add_routes(app, lambda: self._targets.jobs, lambda: self._targets.by_job)
+        explain_api.add_routes(
+            app,
+            lambda: self._targets.jobs,
+            lambda: self._targets.by_job,
+            lambda target: self._share.is_ours(target),
+        )
 
     async def _tell_resources(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "success", "data": self._resources.status()})
@@ -261,8 +265,3 @@ async def _try(step: Callable[[], Awaitable[None]]) -> None:
         await step()
     except PipelineError as error:
         logger.error("the buffer could not be written: %s", error)
-
-
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("a part of the agent ended", exc_info=error, extra={"task": task.get_name()})

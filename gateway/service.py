@@ -19,6 +19,7 @@ from gateway.senders import Senders
 from pipeline.delivery import Backoff
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.interface import Log
+from pipeline.service import vital
 from pipeline.telemetry import GatewayMetrics
 from pipeline.tracing import OFF, Tracing
 from pipeline.wire.envelope import Signal
@@ -93,7 +94,7 @@ class Gateway:
             self._tasks.append(asyncio.create_task(self._reach_log(), name="gateway: reach the log"))
         await self._http.start()
         await self._grpc.start()
-        self._tasks.append(asyncio.create_task(self._watch_files(), name="gateway: watch files"))
+        self._tasks.append(vital(asyncio.create_task(self._watch_files(), name="gateway-watch-files")))
 
     async def drain(self) -> None:
         """Answer what was begun, refuse what comes, stop listening."""

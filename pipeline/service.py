@@ -5,16 +5,20 @@ import logging
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pipeline.config import Address
 from pipeline.delivery import Backoff
-from pipeline.errors import PermanentError, TransientError
+from pipeline.errors import PermanentError, PipelineError, TransientError
 
 logger = logging.getLogger(__name__)
+
+
+class PartEndedError(PipelineError):
+    """A part that should have gone on for ever has ended: a fault of ours, after which the process begins anew."""
 
 
 class Component(Protocol):
@@ -128,16 +132,44 @@ class Admin:
         return web.Response(status=503 if reasons else 200, text="\n".join(reasons or ["ready"]) + "\n")
 
 
+def vital(task: asyncio.Task[None]) -> asyncio.Task[None]:
+    """Let the end of a task, unless it is cancelled, end the process (see `serve`); return the task.
+
+    A component that lost a part would look alive and do nothing. What supervises the process starts it anew, and
+    everything that was acknowledged is on disk or in the log.
+    """
+    task.add_done_callback(_tell_end)
+    return task
+
+
+def _tell_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        told = {"message": f"{task.get_name()} has ended", "exception": task.exception(), "vital": True}
+        task.get_loop().call_exception_handler(told)
+
+
 async def serve(
     components: Sequence[Component], *, started: Callable[[], None] = lambda: None, drain_s: float = 20.0
 ) -> None:
     """Start components in order, wait for SIGINT or SIGTERM, drain them in reverse order within `drain_s` in all.
 
     The order is downstream first (log, ingester, gateway, agent): each finds the next at work, also while it drains.
-    `started` is called once all have started. Raises PipelineError where a component cannot start.
+    `started` is called once all have started. Raises PipelineError where a component cannot start, and PartEndedError,
+    once the others have drained, where a `vital` task has ended.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    ended: list[str] = []
+
+    def end(_: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
+        if not told.get("vital"):
+            loop.default_exception_handler(told)
+            return
+        logger.critical("a part has ended, and the process with it: %s", told["message"], exc_info=told["exception"])
+        ended.append(told["message"])
+        stop.set()
+
+    loop.set_exception_handler(end)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     begun: list[Component] = []
@@ -155,6 +187,8 @@ async def serve(
             task.cancel()
         await asyncio.wait({starting, stopping})
         await _drain(begun, drain_s)
+    if ended:
+        raise PartEndedError(ended[0])
 
 
 async def _start(components: Sequence[Component], begun: list[Component]) -> None:

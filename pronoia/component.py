@@ -9,6 +9,7 @@ import click
 from pipeline.config import ConfigError
 from pipeline.errors import PipelineError
 from pipeline.log.config import LogConfig
+from pipeline.service import PartEndedError
 from pronoia.process import run, set_up_logging
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -40,7 +41,7 @@ def log_within(data: Path, config: LogConfig) -> LogConfig:
 
 
 def run_component(serve: Callable[[], Coroutine[Any, Any, None]], log_level: str) -> None:
-    """Run until a signal; a wrong configuration, or a start that fails, ends the process with 1 and a reason."""
+    """Run until a signal; a wrong configuration, a start or a part that fails end the process with 1 and a reason."""
     set_up_logging(log_level)
     try:
         run(serve())
@@ -48,5 +49,7 @@ def run_component(serve: Callable[[], Coroutine[Any, Any, None]], log_level: str
         # One mistake a line, as `check-config` prints them.
         click.echo(str(error), err=True)
         raise SystemExit(1) from error
+    except PartEndedError as error:
+        raise click.ClickException(str(error)) from error
     except PipelineError as error:
         raise click.ClickException(f"cannot start: {error}") from error
