@@ -11,8 +11,9 @@ from agent.target import Dropped, Target, make_target
 from pipeline.relabel import RuleStep, trace
 from pipeline.wire.remote_write import Labels
 
-State = Literal["active", "dropped", "unusable", "duplicate"]
-"""Scraped; dropped by a rule; not to be scraped whatever the rules say; the same as a target that is scraped."""
+State = Literal["active", "dropped", "unusable", "duplicate", "elsewhere"]
+"""Scraped; dropped by a rule; not to be scraped whatever the rules say; the same as a target that is scraped; or, of
+agents that share the work, another one's."""
 Alike = Callable[[Labels], Iterable[tuple[Target, bool]]]
 """Finds the targets with these labels, of all jobs, and says of each whether it is scraped (or a duplicate)."""
 MAX_SAME = 20
@@ -36,10 +37,12 @@ class Explanation:
     same_count: int = 0
 
 
-def explain(job: Job, discovered: Mapping[str, str], alike: Alike) -> Explanation:
+def explain(
+    job: Job, discovered: Mapping[str, str], alike: Alike, is_ours: Callable[[Target], bool] = lambda _: True
+) -> Explanation:
     """Explain what a job makes of a target with these discovered labels, whether or not discovery has found it.
 
-    The job's defaults need not be among the labels.
+    The job's defaults need not be among the labels. `is_ours` tells this agent's targets from those of others.
     """
     outcome = make_target(job.config, job.rules, TargetGroup("", (discovered,), {}), discovered)
     begun = outcome.discovered_labels
@@ -52,9 +55,11 @@ def explain(job: Job, discovered: Mapping[str, str], alike: Alike) -> Explanatio
         if one[0].key == outcome.key and one[0].discovered_labels == begun:
             others.remove(one)
             break
-    is_duplicate = any(scraped and target.key == outcome.key for target, scraped in others)
+    state: State = "active" if is_ours(outcome) else "elsewhere"
+    if any(scraped and target.key == outcome.key for target, scraped in others):
+        state = "duplicate"
     same = tuple(target for target, _ in others[:MAX_SAME])
-    return Explanation(begun, steps, outcome, "duplicate" if is_duplicate else "active", same, len(others))
+    return Explanation(begun, steps, outcome, state, same, len(others))
 
 
 def looking(by_job: Mapping[str, JobTargets]) -> Alike:

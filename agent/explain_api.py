@@ -6,7 +6,7 @@ Source: Prometheus documentation, HTTP API, "Targets" and "Scrape pools"; promet
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -20,47 +20,48 @@ from pipeline.relabel import RelabelConfig, RuleStep, trace
 
 _Form = Mapping[str, Any]
 _Jobs = Mapping[str, Job]
-_Answer = Callable[[_Form, _Jobs, Mapping[str, JobTargets]], dict[str, Any]]
+_Answer = Callable[[_Form, _Jobs], dict[str, Any]]
 
 
-def add_routes(app: web.Application, jobs: Callable[[], _Jobs], by_job: Callable[[], Mapping[str, JobTargets]]) -> None:
-    """Serve them, to GET and, since labels may be longer than a URL, to POST of a form."""
+def add_routes(
+    app: web.Application,
+    jobs: Callable[[], _Jobs],
+    by_job: Callable[[], Mapping[str, JobTargets]],
+    is_ours: Callable[[Target], bool] = lambda _: True,
+) -> None:
+    """Serve them, to GET and, since labels may be longer than a URL, to POST of a form.
+
+    `is_ours` tells this agent's targets from those of others that share the work.
+    """
+
+    def explained(asked: _Form, jobs: _Jobs) -> dict[str, Any]:
+        return describe_explanation(explain(*_asked_for(jobs, asked), looking(dict(by_job())), is_ours))
 
     def handler(answer: _Answer) -> Handler:
         async def handle(request: web.Request) -> web.Response:
             asked = await request.post() if request.method == "POST" else request.query
             try:
                 # Looking through thousands of targets takes longer than the loop may be held (ARCHITECTURE 11).
-                data = await asyncio.to_thread(answer, asked, dict(jobs()), dict(by_job()))
+                data = await asyncio.to_thread(answer, asked, dict(jobs()))
                 return web.json_response({"status": "success", "data": data})
             except PermanentError as error:
                 return web.json_response({"status": "error", "errorType": "bad_data", "error": str(error)}, status=400)
 
         return handle
 
-    for path, answer in _ANSWERS.items():
+    answers = {"targets/explain": explained, "targets/relabel_steps": _relabel_steps, "scrape_pools": _scrape_pools}
+    for path, answer in answers.items():
         app.router.add_get(f"/api/v1/{path}", handler(answer))
         app.router.add_post(f"/api/v1/{path}", handler(answer))
 
 
-def _explained(asked: _Form, jobs: _Jobs, by_job: Mapping[str, JobTargets]) -> dict[str, Any]:
-    return describe_explanation(explain(*_asked_for(jobs, asked), looking(by_job)))
-
-
-def _relabel_steps(asked: _Form, jobs: _Jobs, _: Mapping[str, JobTargets]) -> dict[str, Any]:
+def _relabel_steps(asked: _Form, jobs: _Jobs) -> dict[str, Any]:
     job, labels = _asked_for(jobs, asked)
     return {"steps": [_step(step) for step in trace(job.rules, labels)]}
 
 
-def _scrape_pools(_: _Form, jobs: _Jobs, by_job: Mapping[str, JobTargets]) -> dict[str, Any]:
+def _scrape_pools(_: _Form, jobs: _Jobs) -> dict[str, Any]:
     return {"scrapePools": sorted(jobs)}
-
-
-_ANSWERS: Final[dict[str, _Answer]] = {
-    "targets/explain": _explained,
-    "targets/relabel_steps": _relabel_steps,
-    "scrape_pools": _scrape_pools,
-}
 
 
 def _asked_for(jobs: _Jobs, asked: _Form) -> tuple[Job, dict[str, str]]:

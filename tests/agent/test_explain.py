@@ -98,3 +98,10 @@ def test_an_explanation_names_so_many_that_are_the_same_and_counts_all(alike_in:
     config = job()
     found = explain(Job(config), {"__address__": "a:1"}, alike_in({"j": Job(config).targets([group(*["a:1"] * 100)])}))
     assert (len(found.same), found.same_count) == (20, 99)
+
+
+def test_what_another_agent_scrapes_is_elsewhere() -> None:
+    one = Job(job())
+    found = explain(one, {"__address__": "a:1"}, looking({"j": JobTargets()}), lambda target: "b:1" in target.url)
+    assert (found.state, isinstance(found.outcome, Target)) == ("elsewhere", True)
+    assert explain(one, {"__address__": "b:1"}, looking({}), lambda target: "b:1" in target.url).state == "active"
