@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from functools import partial
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from agent.config.kubernetes import AttachMetadata, KubernetesSdConfig, Role
@@ -18,8 +17,8 @@ from agent.discovery.kubernetes.watches import Watch, Watches
 from agent.discovery.tools import Place, Tools
 from pipeline.errors import PipelineError
 
-TURN_GROUPS: Final = 200
-"""So many groups are made before other tasks have their turn."""
+TURN_S: Final = 0.01
+"""For so long groups are made before other tasks have their turn: one group may have a target, or a thousand."""
 
 
 class _Kept(NamedTuple):
@@ -139,12 +138,15 @@ class View:
                 watch.task.result()
         if not all(watch.listed for watch in self._watches.values()):
             return False
-        changed = False
+        changed, clock = False, asyncio.get_running_loop().time
+        turn_ends_s = clock() + TURN_S
         while self._dirty:
-            for key in list(islice(self._dirty, TURN_GROUPS)):
-                del self._dirty[key]
+            keys, self._dirty = self._dirty, {}
+            for key in keys:
                 changed |= self._make(key)
-            await asyncio.sleep(0)
+                if clock() > turn_ends_s:
+                    await asyncio.sleep(0)
+                    turn_ends_s = clock() + TURN_S
         return changed
 
     def _make(self, key: str) -> bool:
