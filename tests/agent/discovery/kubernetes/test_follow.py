@@ -210,6 +210,43 @@ async def test_half_an_event_is_asked_for_again() -> None:
             assert told.lists == 1
 
 
+async def test_a_watch_that_falls_silent_is_asked_for_again_from_where_it_was() -> None:
+    async with stub_api_server() as stub:
+        await stub.put(PODS, pod("a"))
+        silent = asyncio.Event()
+
+        async def falls_silent(request: web.Request) -> web.StreamResponse | None:
+            if "watch" not in request.query or silent.is_set():
+                return None
+            silent.set()
+            response = web.StreamResponse(headers={"Content-Type": "application/json"})
+            await response.prepare(request)
+            await asyncio.Event().wait()
+            return response
+
+        stub.answer = falls_silent
+        async with told_by(stub) as told:
+            await asyncio.wait_for(silent.wait(), 10)
+            await stub.put(PODS, pod("b"))
+            await told.until(lambda: "default/b" in told.objects)
+            assert told.lists == 1
+            assert not told.errors
+
+
+async def test_what_no_label_tells_makes_no_group_anew() -> None:
+    async with stub_api_server() as stub, tools_for(stub.cluster) as tools:
+        await stub.put(PODS, pod("a"))
+        async with following(tools, {"role": "pod"}) as found:
+            await found.until(lambda found: found.addresses == ["10.0.0.1"])
+            heartbeat = pod("a")
+            heartbeat["status"]["conditions"] = [{"type": "Initialized", "status": "True", "lastProbeTime": None}]
+            await stub.put(PODS, heartbeat)
+            await stub.put(PODS, pod("b", "10.0.0.2"))
+            await found.until(lambda found: len(found.addresses) == 2)
+            assert len(found.given) == 2
+            assert found.given[0][0] is found.given[1][0]
+
+
 async def test_watches_that_end_at_once_are_no_watches() -> None:
     async with stub_api_server() as stub:
 
