@@ -30,7 +30,7 @@ from tests.servers.processes import free_port
 from tests.servers.prometheus import Prometheus
 from tests.servers.proxy import TcpProxy
 
-pytestmark = [pytest.mark.faults, pytest.mark.prometheus]
+pytestmark = [pytest.mark.faults, pytest.mark.kubernetes, pytest.mark.prometheus]
 
 TARGETS, SERIES, INTERVAL_S, TIMEOUT_S = 300, 5, 10.0, 2.0
 LEASE_S = 4.0

@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from agent.discovery.kubernetes import ApiServer, Cluster, Timing
@@ -22,8 +24,10 @@ from pipeline.telemetry import SharingMetrics
 from tests.e2e.processes import until
 from tests.servers.kubernetes import Kubernetes
 
-NAMESPACE, LEASE_S, WORKERS = "monitoring", 3, 2
-RULES = [
+pytestmark = [pytest.mark.kubernetes, pytest.mark.asyncio(loop_scope="session")]
+
+LEASE_S, WORKERS = 3, 2
+RULES: list[dict[str, Any]] = [
     {
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
@@ -32,23 +36,22 @@ RULES = [
 ]
 
 
-@pytest.fixture
-async def kubernetes(tmp_path: Path) -> AsyncIterator[Kubernetes]:
-    async with Kubernetes(tmp_path / "kubernetes") as server:
-        await server.ensure_namespace(NAMESPACE)
-        yield server
-
-
 class Group:
     """Agents of one group that do nothing but share."""
 
-    def __init__(self, server: Kubernetes, token: str, stack: AsyncExitStack) -> None:
-        self.server, self.stack = server, stack
-        http = HttpClientConfig.model_validate({"bearer_token": token, "tls_config": {"ca_file": str(server.ca_file)}})
-        self.cluster = Cluster(server.url, http)
+    def __init__(self, server: Kubernetes, namespace: str, stack: AsyncExitStack) -> None:
+        self.server, self.namespace, self.stack = server, namespace, stack
+        self.cluster = Cluster(server.url, HttpClientConfig())
         self.workers: dict[str, Worker] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.registries: dict[str, CollectorRegistry] = {}
+
+    async def allow(self, verbs: list[str]) -> None:
+        """Let the agents that are added from now on do this with Leases."""
+        rules = [{**RULES[0], "verbs": verbs}]
+        token = await self.server.token(f"{self.namespace}-{len(verbs)}", rules, namespace=self.namespace)
+        access = {"bearer_token": token, "tls_config": {"ca_file": str(self.server.ca_file)}}
+        self.cluster = Cluster(self.server.url, HttpClientConfig.model_validate(access))
 
     async def add(self, name: str, give_up: Callable[[], Awaitable[None]] | None = None) -> Worker:
         async def nothing() -> None:
@@ -61,7 +64,7 @@ class Group:
             "default",
             Terms(f"{name}/1", WORKERS, LEASE_S),
             ApiServer(lambda: self.cluster, session, timing),
-            NAMESPACE,
+            self.namespace,
             SharingMetrics(self.registries[name]),
             seed="c1",
             changed=lambda: None,
@@ -93,20 +96,29 @@ class Group:
         await until(is_settled, f"every slot held, at most {most} by one: {self.held()}", deadline_s)
 
     async def lease(self, slot: int) -> Any:
-        return await self.server.request("GET", LEASES.path(NAMESPACE, object_name("default", slot)))
+        return await self.server.request("GET", LEASES.path(self.namespace, object_name("default", slot)))
 
     def metric(self, name: str, metric: str, **labels: str) -> float:
         return self.registries[name].get_sample_value(f"pronoia_sharing_{metric}", labels) or 0.0
 
 
-@pytest.fixture
-async def group(kubernetes: Kubernetes) -> AsyncIterator[Group]:
+@asynccontextmanager
+async def group_on(server: Kubernetes) -> AsyncIterator[Group]:
+    namespace = f"sharing-{uuid4().hex[:8]}"
+    await server.ensure_namespace(namespace)
     async with AsyncExitStack() as stack:
-        made = Group(kubernetes, await kubernetes.token("agent", RULES, namespace=NAMESPACE), stack)
+        made = Group(server, namespace, stack)
+        await made.allow(RULES[0]["verbs"])
         yield made
         for task in made.tasks.values():
             task.cancel()
         await asyncio.gather(*made.tasks.values(), return_exceptions=True)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def group(kubernetes: Kubernetes) -> AsyncIterator[Group]:
+    async with group_on(kubernetes) as made:
+        yield made
 
 
 async def test_slots_are_spread_and_renewed_and_the_others_write_nothing(group: Group) -> None:
@@ -175,38 +187,34 @@ async def test_an_agent_that_stops_in_order_is_succeeded_at_once_after_its_scrap
 async def test_a_deleted_lease_is_made_anew(group: Group) -> None:
     await group.add("a")
     await group.settled(most=WORKERS)
-    await group.server.delete("Lease", object_name("default", 0), NAMESPACE)
+    await group.server.delete("Lease", object_name("default", 0), group.namespace)
 
     async def is_back() -> bool:
-        answer = await group.server.request("GET", LEASES.path(NAMESPACE))
+        answer = await group.server.request("GET", LEASES.path(group.namespace))
         return len(answer["items"]) == WORKERS and group.held() == {"a": [0, 1]}
 
     await until(is_back, "the lease is back")
 
 
-async def test_an_api_server_that_comes_back_finds_the_work_taken_up_again(group: Group) -> None:
-    for name in ("a", "b"):
-        await group.add(name)
-    await group.settled()
-    await group.server.kill()
+async def test_an_api_server_that_comes_back_finds_the_work_taken_up_again(tmp_path: Path) -> None:
+    async with Kubernetes(tmp_path / "kubernetes") as server, group_on(server) as group:
+        for name in ("a", "b"):
+            await group.add(name)
+        await group.settled()
+        await server.kill()
 
-    async def nobody_works() -> bool:
-        return not any(group.held().values())
+        async def nobody_works() -> bool:
+            return not any(group.held().values())
 
-    await until(nobody_works, "leases run out")
-    await group.server.restart()
-    await group.settled(most=WORKERS)
+        await until(nobody_works, "leases run out")
+        await server.restart()
+        await group.settled(most=WORKERS)
 
 
 async def test_without_the_right_to_write_leases_nothing_is_shared_and_the_reason_is_told(
     group: Group, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rules = [{**RULES[0], "verbs": ["get", "list", "watch"]}]
-    token = await group.server.token("reader", rules, namespace=NAMESPACE)
-    http = HttpClientConfig.model_validate(
-        {"bearer_token": token, "tls_config": {"ca_file": str(group.server.ca_file)}}
-    )
-    group.cluster = Cluster(group.server.url, http)
+    await group.allow(["get", "list", "watch"])
     await group.add("a")
 
     async def is_told() -> bool:
