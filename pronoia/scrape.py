@@ -20,9 +20,9 @@ from agent.scrape.fetch import HttpFetch, new_session
 from agent.scrape.labelling import ScrapeError
 from agent.scrape.loop import in_slices
 from agent.scrape.metadata import MetadataBook
+from agent.scrape.options import labelling_of, page_options
 from agent.scrape.page import Page, Report
 from agent.scrape.part import Part
-from agent.scrape.pool import labelling_of, page_options
 from agent.targets import Dropped, Target, find_once, make_target
 from pipeline.config import ConfigError
 from pipeline.http_client import HttpAccess

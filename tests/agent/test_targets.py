@@ -8,7 +8,7 @@ import pytest
 
 from agent.config import GlobalConfig, ScrapeConfig
 from agent.discovery import TargetGroup
-from agent.scrape.pool import page_options
+from agent.scrape.options import page_options
 from agent.targets import Dropped, Job, Target, Targets, find_once, settle_s
 from tests.agent.discovery.tools import Bench, bench
 

@@ -12,8 +12,8 @@ from agent.scrape.body import Buffers
 from agent.scrape.fetch import HttpFetch, new_session, request_headers
 from agent.scrape.labelling import Labelling
 from agent.scrape.metadata import MetadataBook
+from agent.scrape.options import page_options
 from agent.scrape.page import Page
-from agent.scrape.pool import page_options
 from agent.targets import Target
 from pipeline.http_client import HttpAccess
 from pipeline.wire import snappy

@@ -11,8 +11,8 @@ from aiohttp import web
 from agent.config import GlobalConfig, ScrapeConfig
 from agent.scrape.labelling import Labelling
 from agent.scrape.metadata import MetadataBook
+from agent.scrape.options import page_options
 from agent.scrape.page import Page
-from agent.scrape.pool import page_options
 from agent.targets import Target
 from tests.agent.scrape.pages import drive
 from tests.agent.scrape.test_fetch import serving
