@@ -74,7 +74,7 @@ def targets(
     raise SystemExit(1 if found.failures else 0)
 
 
-# asyncio.run has its result's repr made twice (by the signal module), which for a tuple of 100,000 targets takes seconds.
+# asyncio.run has a repr made of its result, twice (by the signal module): of 100,000 targets that takes seconds.
 @dataclass(frozen=True, slots=True, repr=False)
 class _Found:
     jobs: dict[str, JobTargets]
