@@ -5,13 +5,13 @@ How batches travel is the transport's matter (`grpc`, `http`); what may be sent 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from agent.buffer import Buffer
-from agent.push.lanes import Lanes
+from agent.push.lanes import WINDOW_BATCHES, Lanes
 from agent.push.spans import PushSpans
 from pipeline.delivery import Backoff
 from pipeline.errors import TransientError
@@ -109,7 +109,7 @@ class GatewayPush:
             changed.clear()
             sent = False
             for number in self._lanes.sendable(self.buffer.ends(), self.clock()):
-                for record in await self.buffer.read(number, self._lanes.lanes[number].sent, max_bytes=READ_BYTES):
+                for record in await self._read(number):
                     if not self._lanes.may_send(number, record.offset):
                         break
                     await self._send_one(session, number, record)
@@ -117,6 +117,16 @@ class GatewayPush:
             await session.flush()
             if not sent:
                 await self._wait(changed)
+
+    async def _read(self, number: int) -> Sequence[Record]:
+        """Return a lane's next batches that are not evicted while those before them go."""
+        lane = self._lanes.lanes[number]
+        first, behind = lane.sent, lane.acknowledged + WINDOW_BATCHES
+        records = await self.buffer.read(number, first, max_bytes=READ_BYTES)
+        if records and self._lanes.skipped(number, first, records[0].offset):
+            self.buffer.acknowledge(GATEWAY, number, lane.acknowledged)
+            behind = lane.acknowledged + WINDOW_BATCHES
+        return [record for record in records if record.offset < behind]
 
     async def _send_one(self, session: Session, number: int, record: Record) -> None:
         envelope = from_headers(record.headers)

@@ -72,6 +72,18 @@ class Lanes:
         next_ = sequence == lane.sent < lane.acknowledged + WINDOW_BATCHES
         return next_ and self.in_flight_bytes < self.max_in_flight_bytes
 
+    def skipped(self, number: int, asked: int, found: int) -> bool:
+        """Note what was read where `asked` was to be sent next; returns whether the lane goes on at `found` now.
+
+        What lies between was evicted for another destination, whose gap record lies behind this one: the numbers tell
+        what is missing. Nothing is skipped while something is unanswered, or was asked to be sent again meanwhile.
+        """
+        lane = self.lanes[number]
+        if lane.in_flight or not asked == lane.sent < found:
+            return False
+        lane.acknowledged = lane.sent = found
+        return True
+
     def wait_s(self, now_s: float) -> float | None:
         """Return the seconds until the first lane that was told to wait may go on, or None when none waits."""
         waits = [lane.not_before_s - now_s for lane in self.lanes.values() if lane.not_before_s > now_s]

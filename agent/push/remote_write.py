@@ -75,6 +75,11 @@ class RemoteWritePush:
         while True:
             self._more[lane].clear()
             records = await self.buffer.read(lane, sequence, max_bytes=READ_BYTES)
+            if records and records[0].offset > sequence:
+                # Evicted for another destination, whose gap record lies behind this one.
+                sequence = records[0].offset
+                self.buffer.acknowledge(self.name, lane, sequence)
+                continue
             # Beyond the window batches may be evicted; what is read here is sent at once, so it must lie within.
             within = [record for record in records if record.offset < sequence + WINDOW_BATCHES]
             if not within:

@@ -66,3 +66,15 @@ def test_after_a_broken_connection_everything_unanswered_is_sent_again() -> None
     state.accepted(0, 3)
     state.broken()
     assert (state.lanes[0].acknowledged, state.lanes[0].sent) == (4, 4)
+
+
+def test_a_lane_skips_what_is_gone_but_never_what_is_unanswered_or_to_be_sent_again() -> None:
+    state = lanes(l0=5)
+    assert not state.skipped(0, 5, 5)
+    state.sending(0, 5, 6, 1)
+    assert not state.skipped(0, 6, 9)
+    state.postponed(0, 5, 0.0)
+    assert not state.skipped(0, 6, 9)
+    assert (state.lanes[0].acknowledged, state.lanes[0].sent) == (5, 5)
+    assert state.skipped(0, 5, 9)
+    assert (state.lanes[0].acknowledged, state.lanes[0].sent) == (9, 9)

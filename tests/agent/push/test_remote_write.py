@@ -18,6 +18,7 @@ from pipeline.send.config import RemoteWriteConfig
 from pipeline.send.remote_write import RemoteWrite
 from pipeline.telemetry import AgentMetrics, LogMetrics
 from pipeline.wire import snappy
+from tests.e2e.processes import until
 from tests.ingester.parts import labels, payload_of
 from tests.servers.prometheus import Prometheus
 
@@ -25,10 +26,10 @@ LANE, NAME = 0, "receiver"
 
 
 @contextlib.asynccontextmanager
-async def buffer_at(folder: Path) -> AsyncIterator[Buffer]:
+async def buffer_at(folder: Path, *others: str, max_age_s: float = 3600) -> AsyncIterator[Buffer]:
     registry = CollectorRegistry()
     log = SqliteLog(folder, LogMetrics(registry))
-    buffer = Buffer(log, Identity("c1", "a1", 1), [NAME], AgentMetrics(registry), 3600)
+    buffer = Buffer(log, Identity("c1", "a1", 1), [NAME, *others], AgentMetrics(registry), max_age_s)
     await buffer.start()
     yield buffer
     await buffer.close()
@@ -47,10 +48,34 @@ async def push_all(buffer: Buffer, url: str) -> None:
     buffer.changed(NAME).set()
     try:
         async with asyncio.timeout(60):
-            await buffer.all_acknowledged()
+            await until(lambda: _is_done(buffer), "everything is acknowledged")
     finally:
         pushing.cancel()
         await asyncio.gather(pushing, return_exceptions=True)
+
+
+async def _is_done(buffer: Buffer) -> bool:
+    return buffer.acknowledged(NAME) == buffer.ends()
+
+
+@pytest.mark.prometheus
+async def test_a_lane_goes_on_behind_what_was_evicted_for_another_destination(
+    tmp_path: Path, prometheus: Prometheus
+) -> None:
+    count = 5 * WINDOW_BATCHES
+    async with buffer_at(tmp_path / "buffer", "down", max_age_s=0) as buffer:
+        await buffer.put(LANE, [batch(n) for n in range(count)])
+        buffer.acknowledge(NAME, LANE, WINDOW_BATCHES + 4)
+        await until(lambda: _evicted(buffer, count - WINDOW_BATCHES), "what may go is evicted")
+        await buffer.put(LANE, [batch(count), batch(count + 1)])
+        await push_all(buffer, prometheus.write_url)
+    stored = await prometheus.samples("m", end_s=time.time(), window_s=3600)
+    assert [value for _, value in next(iter(stored.values()))] == [count, count + 1]
+
+
+async def _evicted(buffer: Buffer, samples: int) -> bool:
+    await buffer.evict_old()
+    return bool(buffer.metrics.evicted._value.get() == samples)
 
 
 @pytest.mark.prometheus

@@ -1,0 +1,104 @@
+"""What goes to a gateway while the buffer evicts: each batch or the gap in its place, and never both."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from agent.buffer import Buffer, Identity
+from agent.push.gateway import GATEWAY, GatewayPush
+from agent.push.lanes import WINDOW_BATCHES
+from agent.scrape.part import Part
+from pipeline.log.sqlite import SqliteLog
+from pipeline.telemetry import AgentMetrics, LogMetrics
+from pipeline.wire.envelope import from_headers
+from pipeline.wire.push_pb2 import Ack, Batch
+from tests.e2e.processes import until
+
+COUNT = 4 * WINDOW_BATCHES
+
+
+@dataclass
+class Gateway:
+    """Stands in for a gateway that answers a window of batches just when the agent's buffer evicts behind them."""
+
+    buffer: Buffer
+    now_s: float = 1000.0
+    sent: list[tuple[int, int]] = field(default_factory=list)
+    answers: "asyncio.Queue[Ack]" = field(default_factory=asyncio.Queue)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator["Gateway"]:
+        yield self
+
+    async def send(self, batch: Batch) -> None:
+        envelope = from_headers([(header.name, header.value) for header in batch.headers])
+        last = envelope.sequence if envelope.gap_to is None else envelope.gap_to
+        self.sent.append((envelope.sequence, last))
+        if len(self.sent) == WINDOW_BATCHES:
+            self.now_s += 1000.0
+            await self.buffer.evict_old()
+        if len(self.sent) >= WINDOW_BATCHES:
+            self.answers.put_nowait(Ack(lane=0, sequence=envelope.sequence, status=Ack.ACCEPTED))
+            await until(lambda: self._is_behind(last), "the answer is taken")
+
+    async def _is_behind(self, sequence: int) -> bool:
+        return self.buffer.acknowledged(GATEWAY)[0] > sequence
+
+    async def flush(self) -> None:
+        pass
+
+    async def acks(self) -> AsyncIterator[Ack]:
+        while True:
+            yield await self.answers.get()
+
+
+async def test_a_lane_goes_on_behind_what_was_evicted_for_another_destination(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    metrics = AgentMetrics(registry)
+    now_s = [1000.0]
+    log = SqliteLog(tmp_path, LogMetrics(registry), clock=lambda: now_s[0])
+    buffer = Buffer(log, Identity("c1", "a1", 1), [GATEWAY, "down"], metrics, 100, lambda: now_s[0])
+    gateway = Gateway(buffer)
+    await buffer.start()
+    await buffer.put(0, [Part(b"x", 10, 1, 1, 2) for _ in range(COUNT)])
+    buffer.acknowledge(GATEWAY, 0, WINDOW_BATCHES + 4)
+    now_s[0] += 1000.0
+    await buffer.evict_old()
+    await buffer.put(0, [Part(b"y", 10, 1, 1, 2) for _ in range(3)])
+    pushing = asyncio.create_task(GatewayPush(buffer, gateway, metrics).run())
+    try:
+        await until(lambda: _are([(COUNT + n, COUNT + n) for n in range(3)], gateway.sent), "the rest is sent")
+    finally:
+        pushing.cancel()
+        await asyncio.gather(pushing, return_exceptions=True)
+        await buffer.close()
+
+
+async def _are(wanted: list[tuple[int, int]], sent: list[tuple[int, int]]) -> bool:
+    return sent == wanted
+
+
+async def test_what_was_evicted_while_it_was_about_to_go_goes_as_a_gap_and_the_lane_goes_on(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    metrics = AgentMetrics(registry)
+    gateway: Gateway
+    log = SqliteLog(tmp_path, LogMetrics(registry), clock=lambda: 1000.0)
+    buffer = Buffer(log, Identity("c1", "a1", 1), [GATEWAY], metrics, 100, lambda: gateway.now_s)
+    gateway = Gateway(buffer)
+    await buffer.start()
+    await buffer.put(0, [Part(b"x", 10, 1, 1, 2) for _ in range(COUNT)])
+    pushing = asyncio.create_task(GatewayPush(buffer, gateway, metrics).run())
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await buffer.all_acknowledged()
+    finally:
+        pushing.cancel()
+        await asyncio.gather(pushing, return_exceptions=True)
+        await buffer.close()
+    assert gateway.sent == [(n, n) for n in range(WINDOW_BATCHES)] + [(WINDOW_BATCHES, COUNT - 1)]
