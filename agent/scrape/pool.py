@@ -1,13 +1,11 @@
 """All scrape loops of an agent, kept in step with what discovery finds."""
 
 import asyncio
-import gc
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import aiohttp
 
@@ -21,42 +19,18 @@ from agent.scrape.metadata import MetadataBook
 from agent.scrape.options import labelling_of, page_options
 from agent.scrape.page import MAX_PART_SAMPLES, Page
 from agent.scrape.schedule import Clock, SystemClock
+from agent.scrape.tasks import Running, Sending, finish, paced, run, spare_collector, tell
 from agent.scrape.turn import Always, Turn, TurnOf
 from agent.targets import Target
 from agent.targets_api import Health
 from pipeline.http_client import HttpAccess
 from pipeline.telemetry import ScrapeMetrics
 from pipeline.tracing import OFF, Tracing
-from pipeline.wire.remote_write import Labels
 
 logger = logging.getLogger(__name__)
 
-STOP_S = 5.0
-"""How long a scrape that has begun may take to finish when its target goes."""
-_SLICE: Final = 100
-"""Targets that are looked at, or begun, before the event loop runs again (ARCHITECTURE 11)."""
 _MANY: Final = 1000
 """Loops begun at once, after which the garbage collector is told that they are no garbage."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Sending:
-    """What of the agent's configuration shapes what every scrape sends."""
-
-    external: Labels
-    max_samples: int
-    canonical_bounds: bool
-
-
-@dataclass(slots=True)
-class _Running:
-    """A loop at work, and what it was made with."""
-
-    loop: ScrapeLoop
-    task: asyncio.Task[None]
-    sending: _Sending
 
 
 class ScrapePool:
@@ -96,7 +70,7 @@ class ScrapePool:
         self._book = MetadataBook()
         self._buffers = Buffers()
         self._failures = FailureLog()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._left: set[asyncio.Task[None]] = set()
         self._access: dict[str, tuple[ScrapeConfig, HttpAccess]] = {}
@@ -106,7 +80,7 @@ class ScrapePool:
     def configure(self, external_labels: Mapping[str, str], *, max_samples: int, canonical_bounds: bool) -> None:
         """Set what every scrape sends: the next `sync` replaces the loops that were made with something else."""
         self._failures.reopen()
-        self._sending = _Sending(tuple(sorted(external_labels.items())), max_samples, canonical_bounds)
+        self._sending = Sending(tuple(sorted(external_labels.items())), max_samples, canonical_bounds)
 
     async def sync(self, targets: Iterable[Target]) -> None:
         """Scrape exactly these from now on: new ones begin, others go on, those that are gone end their series.
@@ -122,7 +96,7 @@ class ScrapePool:
         async with self._changing:
             for key in [key for key, running in self._running.items() if running.loop.turn.has_ended]:
                 self._leave(key)
-        await asyncio.gather(*(_finish(task) for task in self._left))
+        await asyncio.gather(*(finish(task) for task in self._left))
 
     def _leave(self, key: str) -> None:
         task = self._stop(key).task
@@ -132,13 +106,13 @@ class ScrapePool:
     async def _sync(self, targets: Iterable[Target]) -> None:
         wanted: dict[str, Target] = {}
         turns: dict[str, Turn] = {}
-        async for target in _paced(targets):
+        async for target in paced(targets):
             turn = self._turn_of(target)
             if turn is not None and not turn.has_ended:
                 wanted[target.key], turns[target.key] = target, turn
         alike = Alike()
-        stopped: dict[object, list[_Running]] = defaultdict(list)
-        async for key, running in _paced(list(self._running.items())):
+        stopped: dict[object, list[Running]] = defaultdict(list)
+        async for key, running in paced(list(self._running.items())):
             now = wanted.get(key)
             if running.loop.turn.has_ended:
                 self._leave(key)
@@ -147,14 +121,14 @@ class ScrapePool:
             else:
                 stopped[_identity(running.loop.target)].append(self._stop(key))
         begun = 0
-        async for key, target in _paced(wanted.items()):
+        async for key, target in paced(wanted.items()):
             if key not in self._running:
                 begun += 1
                 if begun % _MANY == 0:
-                    _spare_collector()
+                    spare_collector()
                 before = stopped[_identity(target)]
                 self._begin(target, turns[key], before.pop() if before else None)
-        async for running in _paced([running for left in stopped.values() for running in left]):
+        async for running in paced([running for left in stopped.values() for running in left]):
             self._end_later(running)
 
     def health(self, target: Target) -> Health:
@@ -172,17 +146,17 @@ class ScrapePool:
         stopped = [self._stop(key) for key in list(self._running)]
         for task in self._ending:
             task.cancel()
-        await asyncio.gather(*(_finish(running.task) for running in stopped), *self._ending, return_exceptions=True)
+        await asyncio.gather(*(finish(running.task) for running in stopped), *self._ending, return_exceptions=True)
         self._failures.reopen()
         if self._session is not None:
             await self._session.close()
 
-    def _stop(self, key: str) -> _Running:
+    def _stop(self, key: str) -> Running:
         running = self._running.pop(key)
         running.loop.stop()
         return running
 
-    def _begin(self, target: Target, turn: Turn, before: _Running | None) -> None:
+    def _begin(self, target: Target, turn: Turn, before: Running | None) -> None:
         fetch = HttpFetch(
             self._shared_session(),
             self._access_of(target.config),
@@ -206,20 +180,20 @@ class ScrapePool:
             self._failures,
         )
         # A target that hangs holds up its own successor only.
-        task = asyncio.create_task(_run(loop, before), name=f"scrape {target.url}")
-        task.add_done_callback(partial(_tell, target.url))
-        self._running[target.key] = _Running(loop, task, self._sending)
+        task = asyncio.create_task(run(loop, before), name=f"scrape {target.url}")
+        task.add_done_callback(partial(tell, target.url))
+        self._running[target.key] = Running(loop, task, self._sending)
 
-    def _end_later(self, running: _Running) -> None:
+    def _end_later(self, running: Running) -> None:
         async def end() -> None:
-            await _finish(running.task)
+            await finish(running.task)
             await running.loop.end_series()
 
         url = running.loop.target.url
         ending = asyncio.create_task(end(), name=f"end {url}")
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
-        ending.add_done_callback(partial(_tell, url))
+        ending.add_done_callback(partial(tell, url))
 
     def _page(self, target: Target) -> Page:
         sending = self._sending
@@ -243,41 +217,6 @@ class ScrapePool:
         return self._session
 
 
-def _spare_collector() -> None:
-    # A full collection looks at everything that lives: at 50,000 targets it holds the loop for over a second. A loop
-    # that ends is freed without the collector: it is in no cycle.
-    gc.collect(1)
-    gc.freeze()
-
-
 def _identity(target: Target) -> tuple[str, object]:
     """Two targets with the same job and labels write the same series, whatever their URL."""
     return target.config.job_name, target.labels
-
-
-async def _paced(items: Iterable[T]) -> AsyncIterator[T]:
-    for number, item in enumerate(items, 1):
-        yield item
-        if not number % _SLICE:
-            await asyncio.sleep(0)
-
-
-async def _run(loop: ScrapeLoop, before: _Running | None) -> None:
-    if before is not None:
-        await _finish(before.task)
-    await loop.run()
-
-
-async def _finish(task: asyncio.Task[None]) -> None:
-    """Wait until a loop that was told to stop has ended; cut a scrape short that takes too long."""
-    try:
-        await asyncio.wait([task], timeout=STOP_S)
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-
-
-def _tell(url: str, task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("scraping ended with a defect of ours", exc_info=error, extra={"target": url})
