@@ -10,6 +10,7 @@ from agent.config.kubernetes import AttachMetadata, KubernetesSdConfig, Role
 from agent.discovery.groups import TargetGroup
 from agent.discovery.kubernetes import keep, objects, resources, roles, shapes
 from agent.discovery.kubernetes.api import ApiServer
+from agent.discovery.kubernetes.endpoints import endpoints_group
 from agent.discovery.kubernetes.follow import Selection
 from agent.discovery.kubernetes.labels import Labels
 from agent.discovery.kubernetes.resources import Resource
@@ -47,8 +48,8 @@ ROLES: Final[dict[Role, tuple[Build, tuple[Resource, ...]]]] = {
     "node": (roles.node_group, (resources.NODES,)),
     "pod": (roles.pod_group, (resources.PODS,)),
     "service": (roles.service_group, (resources.SERVICES,)),
-    "endpoints": (roles.endpoints_group, (resources.ENDPOINTS, resources.SERVICES, resources.PODS)),
-    "endpointslice": (roles.endpoints_group, (resources.ENDPOINT_SLICES, resources.SERVICES, resources.PODS)),
+    "endpoints": (endpoints_group, (resources.ENDPOINTS, resources.SERVICES, resources.PODS)),
+    "endpointslice": (endpoints_group, (resources.ENDPOINT_SLICES, resources.SERVICES, resources.PODS)),
     "ingress": (roles.ingress_group, (resources.INGRESSES,)),
 }
 """Each role's function, and what it watches: first the objects that become groups."""
