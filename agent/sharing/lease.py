@@ -92,13 +92,13 @@ def to_object(lease: Lease, group: str) -> dict[str, Any]:
 
 def renewed_by(lease: Lease, holder: str, *, duration_s: int, workers: int, now: datetime) -> Lease:
     """Return the lease as its holder writes it: taken, if it was another's, or renewed."""
-    taken = lease.holder != holder
+    taken, renewed = lease.holder != holder, _after(lease.renewed, now)
     return replace(
         lease,
         holder=holder,
         duration_s=duration_s,
-        renewed=_after(lease.renewed, now),
-        acquired=_micro_time(now) if taken else lease.acquired,
+        renewed=renewed,
+        acquired=renewed if taken else lease.acquired,
         transitions=lease.transitions + taken,
         workers=workers,
         wanted_by="",

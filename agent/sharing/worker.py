@@ -5,16 +5,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final
 
-from agent.discovery.kubernetes import ApiServer, Changes, ConflictError, NotFoundError, Selection, follow
-from agent.discovery.kubernetes.resources import LEASES
+from agent.discovery.kubernetes import ApiServer, Changes, ConflictError, NotFoundError
 from agent.sharing.decide import Action, Kind, decide
-from agent.sharing.lease import NAME_LABEL, Lease, from_object, object_name, released, renewed_by, slot_of, to_object
+from agent.sharing.lease import Lease, released, renewed_by, slot_of
+from agent.sharing.leases import Leases
 from agent.sharing.tenure import Tenure, boot_s
 from agent.sharing.view import Terms, View, begin, failed, let_go, observe, refused, vanish, wrote
-from pipeline.errors import PermanentError, PipelineError, TransientError
+from pipeline.errors import PermanentError, PipelineError
 from pipeline.telemetry import SharingMetrics
 
 logger = logging.getLogger(__name__)
@@ -49,8 +48,7 @@ class Worker:
         self.terms = terms
         self.tenures: dict[int, Tenure] = {}
         self.view = View(terms)
-        self._server = server
-        self._namespace = namespace
+        self._leases = Leases(server, namespace, group)
         self._metrics = metrics
         self._seed = seed
         self._changed = changed
@@ -100,8 +98,7 @@ class Worker:
             pass
 
     async def _follow(self) -> None:
-        selection = Selection(LEASES, self._namespace, label_selector=f"{NAME_LABEL}={self.group}")
-        async for happened in follow(self._server, selection, partial(from_object, group=self.group)):
+        async for happened in self._leases.follow():
             if isinstance(happened, Changes):
                 self._metrics.changes.inc(len(happened.objects))
                 self._observe(happened)
@@ -131,7 +128,7 @@ class Worker:
         sent_s = self._clock()
         try:
             async with asyncio.timeout(self.terms.duration_s * REQUEST):
-                lease = await self._write(self._wanted(kind, slot))
+                lease = await self._leases.write(self._wanted(kind, slot))
         except ConflictError:
             self._metrics.requests.labels(kind, "conflict").inc()
             await self._look(slot)
@@ -155,31 +152,17 @@ class Worker:
             return replace(base, wanted_by=terms.me)
         return renewed_by(base, terms.me, duration_s=terms.duration_s, workers=terms.workers, now=now)
 
-    async def _write(self, lease: Lease) -> Lease:
-        body = to_object(lease, self.group)
-        if lease.version:
-            path = LEASES.path(self._namespace, object_name(self.group, lease.slot))
-            return self._read(await self._server.request("PUT", path, body=body))
-        return self._read(await self._server.request("POST", LEASES.path(self._namespace), body=body))
-
     async def _look(self, slot: int) -> None:
         """See who was faster."""
         try:
             async with asyncio.timeout(self.terms.duration_s * REQUEST):
-                path = LEASES.path(self._namespace, object_name(self.group, slot))
-                lease = self._read(await self._server.request("GET", path))
+                lease = await self._leases.read(slot)
         except NotFoundError:
             self._note(vanish(refused(self.view, slot), slot, self._clock()))
         except (PipelineError, TimeoutError) as error:
             self._failed("look", slot, error)
         else:
             self._note(refused(observe(self.view, lease, self._clock()), slot))
-
-    def _read(self, answer: Any) -> Lease:
-        try:
-            return from_object(answer, self.group)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise TransientError(f"the API server answered with no Lease of ours: {error!r}") from error
 
     def _failed(self, kind: str, slot: int, error: Exception) -> None:
         self._metrics.requests.labels(kind, "failed").inc()

@@ -282,6 +282,7 @@ async def test_targets_are_neither_left_nor_doubled_whatever_becomes_of_their_ag
         await scene.agents[first].process.stop()
         await scene.holders(second, third)
         await every_target_was_asked(scene, 1)
+        await scene.watches_are(services=2, pods=2, leases=2)
         scene.exporter.frozen = True
 
         gaps, overlaps = scene.gaps_s(), scene.overlaps_s()
