@@ -368,12 +368,20 @@ cdef class PackedStems:
                     if (
                         not 0 <= slot < places.shape[0]
                         or places[slot] < 0
-                        or size != key + PLAIN_TAIL
+                        or size < key + PLAIN_TAIL
                         or PyBytes_GET_SIZE(old[line]) < key
                         or memcmp(before, new, key) != 0
-                        or memcmp(new + key + VALUE, PLAIN_END, PLAIN_TAIL - VALUE) != 0
                     ):
                         return line
+                    if size != key + PLAIN_TAIL or memcmp(new + key + VALUE, PLAIN_END, PLAIN_TAIL - VALUE) != 0:
+                        # An exemplar that was there before says nothing new.
+                        if (
+                            unsure
+                            or size != PyBytes_GET_SIZE(old[line])
+                            or memcmp(new + key + VALUE, PLAIN_END, VALUE) != 0
+                            or memcmp(new + key + VALUE, before + key + VALUE, size - key - VALUE) != 0
+                        ):
+                            return line
                     self._put(places[slot], new + key)
             line += 1
         return line

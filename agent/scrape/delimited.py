@@ -16,7 +16,7 @@ from agent.scrape.values import Values
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import Delimited, Format
 from pipeline.wire.exposition.delimited import ReadFamily
-from pipeline.wire.exposition.delimited_family import PLAIN_END, Wanted, read_family
+from pipeline.wire.exposition.delimited_family import NO_TIME, PLAIN_END, Wanted, read_family
 from pipeline.wire.exposition.delimited_read import Convert
 from pipeline.wire.histogram import STALE_HISTOGRAM, InvalidHistogramError
 from pipeline.wire.histogram_read import convert_exposed
@@ -79,9 +79,13 @@ class DelimitedTable(PlainTable):
             if not self.unsure:
                 changed = compress(changed, map(ne, self._lines[start:stop], lines[start:stop]))
             for i in changed:
-                line, size, slot = lines[i], self.key_bytes[i], self.slots[i]
+                line, before, size, slot = lines[i], self._lines[i], self.key_bytes[i], self.slots[i]
                 end = size + VALUE_BYTES
-                if slot >= 0 and line[end:] == PLAIN_END and line[:size] == self._lines[i][:size]:
+                # An exemplar that was there before says nothing new.
+                known = line[end:] == PLAIN_END or (
+                    line[end : end + 8] == NO_TIME and line[end:] == before[end:] and not self.unsure
+                )
+                if known and slot >= 0 and self._values.is_number(slot) and line[:size] == before[:size]:
                     self._values.set_value(slot, line[size:end])
                 else:
                     yield i

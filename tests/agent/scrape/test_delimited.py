@@ -110,6 +110,30 @@ def test_exemplars_are_sent_once_and_never_older_ones(accelerated: bool) -> None
     assert seen == [[(5.0, 5000)], [], [], [(6.0, 6000)], []]
 
 
+def test_an_exemplar_that_did_not_change_is_not_sent_again_and_holds_no_value_back(accelerated: bool) -> None:
+    def body(value: float, trace: str) -> bytes:
+        exemplar = {"value": 1, "label": labels(id=trace)}
+        bucket = {"cumulative_count": int(value), "upper_bound": 1, "exemplar": exemplar}
+        return encode(
+            family("c", COUNTER, {"counter": {"value": value, "exemplar": exemplar}}),
+            family("h", HISTOGRAM, {"histogram": {"sample_count": 9, "bucket": [bucket]}}),
+        )
+
+    page = new_page(accelerated, PageOptions(table=NATIVE))
+    seen = []
+    for number, (value, trace) in enumerate([(1.0, "a"), (2.0, "a"), (3.0, "b"), (3.0, "b")]):
+        _, parts = scrape(page, body(value, trace), T0 + number, CONTENT_TYPE)
+        found = stored(parts)
+        assert [found["c"], found['h_bucket{le="1.0"}']] == [[(str(value), T0 + number)]] * 2
+        seen.append([labels_of[0][1] for _, labels_of, _, _ in exemplars(parts)])
+    assert seen == [["a", "a"], [], ["b", "b"], []]
+    # A page that was refused may have had new exemplars: the next good one tells them.
+    taken, parts = scrape(page, body(4.0, "c") + b"\x09", T0 + 5, CONTENT_TYPE)
+    assert taken.error
+    _, parts = scrape(page, body(4.0, "c"), T0 + 6, CONTENT_TYPE)
+    assert [labels_of[0][1] for _, labels_of, _, _ in exemplars(parts)] == ["c", "c"]
+
+
 def test_a_limit_of_buckets_lowers_the_resolution_and_then_refuses(accelerated: bool) -> None:
     def body(spread: int, count: int) -> bytes:
         content = native(
