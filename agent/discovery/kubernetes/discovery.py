@@ -4,8 +4,8 @@ Source: Prometheus documentation, `<kubernetes_sd_config>`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -35,29 +35,71 @@ async def kubernetes_groups(config: KubernetesSdConfig, at: Place, tools: Tools)
             await tools.sleep(RETRY_S)
     wake = asyncio.Event()
     async with AsyncExitStack() as stack:
-        views = [View(config, namespace, at, tools, wake) for namespace in namespaces]
-        for view in views:
-            await view.begin(stack, watches, server)
+        shared = Views.of(tools)
+        views = [
+            await stack.enter_async_context(shared.view(config, namespace, server, at, wake, tools))
+            for namespace in namespaces
+        ]
         async for groups in paced(views, wake, partial(tools.sleep, watches.timing.pace_s)):
             yield groups
 
 
 async def paced(views: list[View], wake: asyncio.Event, pause: Callable[[], Awaitable[None]]) -> Groups:
     """Give the groups of all views, first when each was listed or has failed, then as they change, with pauses."""
-    first = True
+    given: list[int] | None = None
     while True:
         await wake.wait()
         wake.clear()
         # Asked before: what is listed while the views take their turns is not among their groups yet.
-        tried, changed = all(view.tried for view in views), False
+        tried = all(view.tried for view in views)
         for view in views:
-            changed |= await view.refresh()
-        if first and not tried:
-            continue
-        if changed or first:
-            first = False
+            await view.refresh()
+        versions = [view.version for view in views]
+        if (tried or given is not None) and versions != given:
+            given = versions
             yield [group for view in views for group in view.groups.values()]
             await pause()
+
+
+class Views:
+    """The views of all discoveries with the same tools: sections that mean the same share one, and its groups."""
+
+    def __init__(self) -> None:
+        self._open: dict[object, tuple[View, AsyncExitStack]] = {}
+
+    @classmethod
+    def of(cls, tools: Tools) -> "Views":
+        """Return those that all discoveries with these tools share."""
+        made: Views = tools.shared.setdefault(cls, cls())
+        return made
+
+    @property
+    def open_count(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    @asynccontextmanager
+    async def view(
+        self,
+        config: KubernetesSdConfig,
+        namespace: str,
+        server: ApiServer,
+        at: Place,
+        wake: asyncio.Event,
+        tools: Tools,
+    ) -> AsyncIterator[View]:
+        """Give the view of one namespace (of all, if empty) that the section means; the last to leave ends it."""
+        key = server, namespace, config.role, config.selectors, config.attach_metadata
+        if key not in self._open:
+            view, stack = self._open[key] = View(config, namespace, tools), AsyncExitStack()
+            await view.begin(stack, Watches.of(tools), server)
+        view, stack = self._open[key]
+        try:
+            with view.used(at, wake):
+                yield view
+        finally:
+            if not view.is_used and self._open.pop(key, None) is not None:
+                await stack.aclose()
 
 
 def server_of(config: KubernetesSdConfig, watches: Watches) -> ApiServer:

@@ -1,8 +1,9 @@
 """What one discovery sees of a cluster: which kinds of objects each role needs, and the groups that they become."""
 
 import asyncio
-from collections.abc import Callable, Collection
-from contextlib import AsyncExitStack
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -71,19 +72,21 @@ def needed(role: Role, attach: AttachMetadata) -> tuple[Resource, ...]:
 
 
 class View:
-    """One namespace's objects (or all namespaces'), as one discovery sees them: the groups, and what each looked at."""
+    """One namespace's objects (or all namespaces'), as sections that mean the same see them.
 
-    def __init__(
-        self, config: KubernetesSdConfig, namespace: str, at: Place, tools: Tools, wake: asyncio.Event
-    ) -> None:
+    `groups` are made once for all of them, and `version` is another one after each change of a group.
+    """
+
+    def __init__(self, config: KubernetesSdConfig, namespace: str, tools: Tools) -> None:
         assert config.role is not None
         self.attach: AttachMetadata = config.attach_metadata
         self.groups: dict[str, TargetGroup] = {}
+        self.version = 0
         self._config = config
         self._namespace = namespace
-        self._at = at
         self._tools = tools
-        self._wake = wake
+        self._users: dict[asyncio.Event, Place] = {}
+        self._turn = asyncio.Lock()
         self._build: Build = ROLES[config.role][0]
         self._needed = needed(config.role, config.attach_metadata)
         self._watches: dict[Resource, Watch[Any]] = {}
@@ -92,21 +95,42 @@ class View:
         self._looks: dict[str, list[tuple[Resource, str]]] = {}
         self._building = ""
 
+    @contextmanager
+    def used(self, at: Place, wake: asyncio.Event) -> Iterator["View"]:
+        """Tell a discovery of failures, and wake it when there is something to refresh, until the block ends."""
+        self._users[wake] = at
+        for resource, watch in self._watches.items():
+            self._tell(self._selection(resource), watch.failure, {wake: at})
+        if self.tried:
+            wake.set()
+        try:
+            yield self
+        finally:
+            del self._users[wake]
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any discovery uses it."""
+        return bool(self._users)
+
     async def begin(self, stack: AsyncExitStack, watches: Watches, server: ApiServer) -> None:
         """Watch what is needed until the stack ends."""
         for resource in self._needed:
-            kept = KEPT[resource]
-            by = self._config.selector(kept.role) if kept.role else None
-            namespace = self._namespace if resource.namespaced else ""
-            selection = Selection(resource, namespace, by.label if by else "", by.field if by else "")
-            listener = partial(self._happened, resource, str(selection))
+            kept, selection = KEPT[resource], self._selection(resource)
+            listener = partial(self._happened, resource, selection)
             watch = await stack.enter_async_context(watches.watch(server, selection, kept.keep, listener, kept.shape))
             assert watch.task is not None
             watch.task.add_done_callback(self._ended)
             stack.callback(watch.task.remove_done_callback, self._ended)
             self._watches[resource] = watch
             if watch.tried:  # Another has watched it for a while.
-                self._happened(resource, str(selection), watch.objects, watch.failure)
+                self._happened(resource, selection, watch.objects, watch.failure)
+
+    def _selection(self, resource: Resource) -> Selection:
+        role = KEPT[resource].role
+        by = self._config.selector(role) if role else None
+        namespace = self._namespace if resource.namespaced else ""
+        return Selection(resource, namespace, by.label if by else "", by.field if by else "")
 
     @property
     def tried(self) -> bool:
@@ -114,22 +138,30 @@ class View:
         return all(watch.tried for watch in self._watches.values())
 
     def _ended(self, _: object) -> None:
-        self._wake.set()
+        for wake in self._users:
+            wake.set()
 
-    def _happened(self, resource: Resource, what: str, keys: Collection[str], failure: PipelineError | None) -> None:
-        if failure is None:
-            self._tools.succeeded(self._at, what)
-        else:
-            self._tools.failed(self._at, what, failure)
+    def _tell(self, what: Selection, failure: PipelineError | None, users: Mapping[asyncio.Event, Place]) -> None:
+        for at in users.values():
+            if failure is None:
+                self._tools.succeeded(at, str(what))
+            else:
+                self._tools.failed(at, str(what), failure)
+
+    def _happened(
+        self, resource: Resource, what: Selection, keys: Collection[str], failure: PipelineError | None
+    ) -> None:
+        self._tell(what, failure, self._users)
         if resource is self._needed[0]:
             self._dirty.update(dict.fromkeys(keys))
         else:
             for key in keys:
                 self._dirty.update(dict.fromkeys(self._looked.get((resource, key), ())))
-        self._wake.set()
+        for wake in self._users:
+            wake.set()
 
-    async def refresh(self) -> bool:
-        """Make the groups anew that have changed; return whether any has.
+    async def refresh(self) -> None:
+        """Make the groups anew that have changed.
 
         As in Prometheus there are none before everything that they need was listed once: half-labelled targets would
         be scraped under wrong names.
@@ -138,17 +170,23 @@ class View:
             if watch.task is not None and watch.task.done():
                 watch.task.result()
         if not all(watch.listed for watch in self._watches.values()):
-            return False
-        changed, clock = False, asyncio.get_running_loop().time
+            return
+        async with self._turn:  # None is to take over what another discovery has half made.
+            while self._dirty:
+                await self._make_dirty()
+
+    async def _make_dirty(self) -> None:
+        keys, self._dirty = deque(self._dirty), {}
+        clock = asyncio.get_running_loop().time
         turn_ends_s = clock() + TURN_S
-        while self._dirty:
-            keys, self._dirty = self._dirty, {}
-            for key in keys:
-                changed |= self._make(key)
+        try:
+            while keys:
+                self.version += self._make(keys.popleft())
                 if clock() > turn_ends_s:
                     await asyncio.sleep(0)
                     turn_ends_s = clock() + TURN_S
-        return changed
+        finally:  # A discovery that ends meanwhile leaves the rest to the others.
+            self._dirty.update(dict.fromkeys(keys))
 
     def _make(self, key: str) -> bool:
         for looked in self._looks.pop(key, ()):

@@ -3,7 +3,7 @@
 import asyncio
 
 from agent.config.kubernetes import KubernetesSdConfig
-from agent.discovery import Place, TargetGroup, Tools
+from agent.discovery import TargetGroup, Tools
 from agent.discovery.kubernetes.discovery import paced
 from agent.discovery.kubernetes.view import View
 from tests.agent.discovery.kubernetes.following import tools_for
@@ -13,7 +13,7 @@ class Scripted(View):
     """A view without watches: listed when told so, with one group then; may tell another while it has its turn."""
 
     def __init__(self, name: str, tools: Tools, wake: asyncio.Event, tells: "Scripted | None" = None) -> None:
-        super().__init__(KubernetesSdConfig(role="pod"), name, Place("job", "kind", 0), tools, wake)
+        super().__init__(KubernetesSdConfig(role="pod"), name, tools)
         self.is_listed = False
         self.name = name
         self.wake = wake
@@ -23,13 +23,13 @@ class Scripted(View):
     def tried(self) -> bool:
         return self.is_listed
 
-    async def refresh(self) -> bool:
+    async def refresh(self) -> None:
         if self.tells is not None and not self.is_listed:
             self.is_listed = self.tells.is_listed = True
             self.wake.set()
         if self.is_listed:
             self.groups = {self.name: TargetGroup(self.name, (), {})}
-        return self.is_listed
+            self.version = 1
 
 
 async def test_a_namespace_that_is_listed_during_anothers_turn_is_waited_for() -> None:
