@@ -1,7 +1,7 @@
 """Where batches go: a push for each destination, begun anew by itself when a reload changes its section."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from agent.buffer import Buffer
@@ -52,10 +52,11 @@ class Destinations:
             before = self._running.get(name)
             if before is not None and before.made_of == section:
                 continue
-            push = self._push(name, config)
+            begin = self._prepare(name, config)
             if before is not None:
                 await _end(before.task)
-            task = asyncio.create_task(push.run(), name=f"agent-push {name}")
+            # Only now does the buffer say for good what was acknowledged.
+            task = asyncio.create_task(begin().run(), name=f"agent-push {name}")
             self._running[name] = _Running(section, vital(task))
 
     async def stop(self) -> None:
@@ -67,14 +68,16 @@ class Destinations:
         ended = (f"pushing to {name} has ended" for name, running in self._running.items() if running.task.done())
         return next(ended, None)
 
-    def _push(self, name: str, config: AgentConfig) -> GatewayPush | RemoteWritePush:
+    def _prepare(self, name: str, config: AgentConfig) -> Callable[[], GatewayPush | RemoteWritePush]:
+        """Make ready what a push needs and may not be had, and return how to begin it."""
         if name == GATEWAY:
             assert config.gateway is not None
-            return GatewayPush(self.buffer, _transport(config.gateway), self.metrics, self.tracing)
+            transport = _transport(config.gateway)
+            return lambda: GatewayPush(self.buffer, transport, self.metrics, self.tracing)
         write = next(write for write in config.remote_write if _name(write) == name)
         client = RemoteWrite(write, user_agent=self.user_agent)
         rewrite = rewrite_for(write, _legacy(config))
-        return RemoteWritePush(name, self.buffer, client, self.metrics, _limit(write), rewrite, self.tracing)
+        return lambda: RemoteWritePush(name, self.buffer, client, self.metrics, _limit(write), rewrite, self.tracing)
 
 
 def _sections(config: AgentConfig) -> Iterator[tuple[str, object]]:

@@ -142,9 +142,10 @@ class Agent:
 
     async def _apply(self, config: AgentConfig) -> None:
         """Go on with another configuration, of which `agent.reload.unchangeable` has nothing to say."""
+        # First what can fail: a way to a gateway that is not installed.
+        await self._destinations.configure(config)
         self.config = config
         self._batcher.max_samples = part_samples(config)
-        await self._destinations.configure(config)
         self._pool.configure(
             config.global_config.external_labels,
             max_samples=part_samples(config),
