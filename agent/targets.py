@@ -49,6 +49,7 @@ class Targets:
         self._groups: dict[Place, list[TargetGroup]] = {}
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._prompt = asyncio.Event()
         self.by_job: dict[str, JobTargets] = {name: JobTargets() for name in self._jobs}
 
@@ -108,6 +109,8 @@ class Targets:
         self._tools.forget(place)
 
     async def _follow(self, place: Place, config: ScrapeConfig) -> None:
+        async with self._turn:  # A reload may bring a thousand: each begins in a turn of the loop's own.
+            await asyncio.sleep(0)
         while not await self._follow_from(place, discover(config, self._tools)[place]):
             await self._tools.sleep(AGAIN_S)
 
