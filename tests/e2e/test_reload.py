@@ -299,6 +299,43 @@ async def test_pushes_move_to_another_gateway(tmp_path: Path) -> None:
             await asyncio.gather(one.process.kill(), two.process.kill())
 
 
+async def test_nothing_is_missing_when_pushes_change_their_way_under_load(tmp_path: Path) -> None:
+    targets = {name: Target(name, SERIES) for name in ("a", "b")}
+    async with Exporter(targets) as exporter:
+        admin, http, grpc, console = (free_port() for _ in range(4))
+        listen = {"http": f"127.0.0.1:{http}", "grpc": f"127.0.0.1:{grpc}", "admin": f"127.0.0.1:{admin}"}
+        ways = [f"http://127.0.0.1:{http}", f"grpc://127.0.0.1:{grpc}"]
+        config = configuration(admin, "", [job(name, exporter) for name in targets], gateway={"url": ways[0]})
+        del config["remote_write"], config["admin"]
+        whole = {"agent": config, "gateway": {"listen": listen}, "console": {"listen": f"127.0.0.1:{console}"}}
+        agent = Running(tmp_path / "up", {**whole, "admin": f"127.0.0.1:{admin}"})
+        agent.member.process.command[3] = "up"
+        agent.config = whole
+        agent.write()
+
+        async def ledger() -> dict[str, Any]:
+            clusters = json.loads((await agent.member.get("/api/v1/status"))[1])["clusters"]
+            return dict(clusters[0]["signals"]["metrics"]) if clusters else {"received": 0, "sinks": {"store": {}}}
+
+        async with agent:
+            for turn in range(TURNS):
+                await served_more(targets.values())
+                agent.write(agent={**config, "gateway": {"url": ways[turn % 2]}})
+                assert (await agent.ask("POST", "/-/reload"))[0] == 200
+            await served_more(targets.values())
+            served = sum(len(target.served) for target in targets.values()) * SERIES
+
+            async def delivered() -> bool:
+                return int((await ledger())["sinks"]["store"].get("delivered", 0)) >= served
+
+            await until(delivered, "the store has everything")
+            store = (await ledger())["sinks"]["store"]
+            assert (store["missing"], store["rejected"]) == (0, 0), agent.member.process.tail(2000)
+            _, metrics = await agent.member.get("/metrics")
+            ways_taken = set(re.findall(r'pronoia_gateway_requests_total\{[^}]*protocol="(\w+)"', metrics))
+            assert len(ways_taken) >= 2, ways_taken
+
+
 async def test_the_agent_inside_up_is_reloaded_and_the_other_sections_are_not(tmp_path: Path) -> None:
     async with Exporter({"a": Target("a", 5), "b": Target("b", 5)}) as exporter:
         admin, http, console = free_port(), free_port(), free_port()
