@@ -17,6 +17,8 @@ DEF TAIL = 20
 DEF LABEL = 0x0A
 DEF METRIC = 0x22
 DEF SLICE_BYTES = 1 << 18
+DEF SLICE_LINE_BYTES = 1 << 22
+DEF MAX_METRIC_BYTES = 1 << 24
 DEF BUCKET_FIELD = 0x1A
 DEF SUMMARY_KIND = 2
 DEF HISTOGRAM_KIND = 4
@@ -167,11 +169,13 @@ cdef class Lines:
     cdef bytes named
     cdef const uint8_t *labels
     cdef Py_ssize_t label_bytes
+    cdef Py_ssize_t size
 
     cdef bytes begin(self, uint8_t kind, Py_ssize_t rest, uint8_t **out):
         """Return a line whose series is written; `rest` bytes from `out` on are to come."""
         cdef Py_ssize_t named = PyBytes_GET_SIZE(self.named)
         cdef bytes line = PyBytes_FromStringAndSize(NULL, 1 + named + self.label_bytes + rest)
+        self.size += PyBytes_GET_SIZE(line)
         out[0] = <uint8_t *>PyBytes_AS_STRING(line)
         out[0][0] = kind
         memcpy(out[0] + 1, PyBytes_AS_STRING(self.named), named)
@@ -255,6 +259,9 @@ cdef bint add_metric(Lines lines, const uint8_t *at, const uint8_t *end, int kin
         return True
     if not read_histogram(at, end, &histogram):
         return False
+    # Others count to the byte.
+    if (histogram.buckets + 4) * (PyBytes_GET_SIZE(lines.named) + lines.label_bytes + 64) + end - at > MAX_METRIC_BYTES:
+        return False
     if histogram.is_native and native:
         lines.add_native(c"g" if kind == GAUGE_HISTOGRAM_KIND else c"h", at, end - at)
         if not classic_too or not histogram.buckets:
@@ -323,7 +330,7 @@ def read_family(bytes raw, wanted, list lines, Py_ssize_t start):
     reader.named, reader.lines = PyBytes_FromStringAndSize(<char *>&name_bytes, 4) + name, lines
     family = None
     while at < end:
-        if at - data > start + SLICE_BYTES:
+        if at - data > start + SLICE_BYTES or reader.size > SLICE_LINE_BYTES:
             return at - data
         varint(&at, end, &tag)
         if tag != METRIC:
@@ -333,6 +340,6 @@ def read_family(bytes raw, wanted, list lines, Py_ssize_t start):
         if not add_metric(reader, at, behind, <int>kind, native, classic_too):
             if family is None:
                 family = delimited_family.Family(<int>kind, reader.named)
-            delimited_family.read_metric(raw, at - data, behind - data, family, wanted, lines)
+            reader.size += delimited_family.read_metric(raw, at - data, behind - data, family, wanted, lines)
         at = behind
     return end - data

@@ -35,6 +35,7 @@ try:
 except ImportError:  # no compiler where it was installed
     ACCELERATED, convert_accelerated = False, convert_exposed
 
+MAX_LINE_BYTES: Final = 1 << 30
 _BATCH_BYTES: Final = 128 << 10
 _KNOWN_BY_BYTES: Final = 64
 """A family begins with its name: so many bytes tell which one it is, and a wrong guess costs only time."""
@@ -51,22 +52,42 @@ def read_family_accelerated(raw: bytes, wanted: Wanted, lines: list[bytes]) -> I
 
 
 @dataclass(slots=True)
+class _Apart:
+    """A family as it was taken apart; `size` is that of its lines."""
+
+    raw: bytes
+    lines: list[bytes] = field(default_factory=list)
+    size: int = 0
+    _counted: int = 0
+
+    def count(self) -> int:
+        """Return the size with the lines that came since."""
+        self.size += sum(map(len, self.lines[self._counted :]))
+        self._counted = len(self.lines)
+        return self.size
+
+
+@dataclass(slots=True)
 class Delimited:
-    """Takes pages apart. A family that is byte for byte as on the last page gives the very same lines."""
+    """Takes pages apart. A family that is byte for byte as on the last page gives the very same lines.
+
+    `max_bytes` bounds a page's lines: a bucket of two bytes is a line with all of its metric's labels.
+    """
 
     wanted: Wanted = field(default_factory=Wanted)
     read_family: ReadFamily = read_family_accelerated if ACCELERATED else read_family
-    _known: dict[bytes, tuple[bytes, list[bytes]]] = field(default_factory=dict)
+    max_bytes: int = MAX_LINE_BYTES
+    _known: dict[bytes, _Apart] = field(default_factory=dict)
 
     def lines(self, page: bytes | bytearray, size: int) -> Iterator[list[bytes]]:
         """Yield the lines of the first `size` bytes of a page, some at a time; raises MalformedError.
 
         What stands in front of the mistake has been yielded by then.
         """
-        known: dict[bytes, tuple[bytes, list[bytes]]] = {}
+        known: dict[bytes, _Apart] = {}
         out: list[bytes] = []
         view = memoryview(page)
-        position = batch = 0
+        position = batch = total = 0
         try:
             while position < size:
                 length, start = decode_varint(view, position)
@@ -74,13 +95,14 @@ class Delimited:
                     raise MalformedError(f"a metric family of {length} bytes reaches beyond the page", position)
                 position = start + length
                 raw = bytes(view[start:position])
-                before = self._known.get(raw[:_KNOWN_BY_BYTES])
-                if before is None or before[0] != raw:
-                    before = raw, []
-                    for _ in self._read(raw, before[1], out):
+                family = self._known.get(raw[:_KNOWN_BY_BYTES])
+                if family is None or family.raw != raw:
+                    family = _Apart(raw)
+                    for _ in self._read(family, total, out):
                         yield []
-                known[raw[:_KNOWN_BY_BYTES]] = before
-                out += before[1]
+                known[raw[:_KNOWN_BY_BYTES]] = family
+                out += family.lines
+                total += self._within(total, family)
                 if position - batch > _BATCH_BYTES:
                     yield out
                     out, batch = [], position
@@ -91,16 +113,24 @@ class Delimited:
             self._known = known
         yield out
 
-    def _read(self, raw: bytes, lines: list[bytes], out: list[bytes]) -> Iterator[None]:
-        """Read a family into `lines`; where it is malformed, what stands in front of that is added to `out`."""
+    def _read(self, family: _Apart, total: int, out: list[bytes]) -> Iterator[None]:
+        """Read a family's lines; where it is malformed, what stands in front of that is added to `out`."""
         try:
-            yield from self.read_family(raw, self.wanted, lines)
+            for _ in self.read_family(family.raw, self.wanted, family.lines):
+                self._within(total, family)
+                yield
         except MalformedError:
-            out += lines
+            out += family.lines
             raise
         except IndexError:
-            out += lines
-            raise MalformedError("a metric family ends inside a field", len(raw)) from None
+            out += family.lines
+            raise MalformedError("a metric family ends inside a field", len(family.raw)) from None
+
+    def _within(self, total: int, family: _Apart) -> int:
+        """Return the size of a family's lines; raises MalformedError where the page's take too much."""
+        if total + family.count() > self.max_bytes:
+            raise MalformedError(f"the series of this page take more than {self.max_bytes} bytes")
+        return family.size
 
 
 def key_of(line: bytes) -> bytes:

@@ -28,7 +28,10 @@ PLAIN_END: Final = NO_TIME + SIZE.pack(TAIL_BYTES)
 
 _METRIC, _LABEL, _TIMESTAMP, _BUCKET = 0x22, 0x0A, 0x30, 0x1A
 _VALUE_TAGS: Final = {COUNTER: 0x1A, GAUGE: 0x12, SUMMARY: 0x22, UNTYPED: 0x2A, HISTOGRAM: 0x3A, GAUGE_HISTOGRAM: 0x3A}
+MAX_METRIC_BYTES: Final = 16 << 20
+"""What the lines of one metric may take: each has all of its labels."""
 _SLICE_METRICS: Final = 1_000
+_SLICE_BYTES: Final = 4 << 20
 _ZERO: Final = pack_double(0.0)
 _PLUS_INF: Final = pack_double(float("inf"))
 
@@ -59,12 +62,13 @@ def read_family(raw: bytes, wanted: Wanted, lines: list[bytes]) -> Iterator[None
     if family is None:
         return
     begin, value_tag = bytes([PLAIN]) + family.named, family.value_tag
-    compound = family.kind not in (COUNTER, GAUGE, UNTYPED)
+    compound, held_bytes = family.kind not in (COUNTER, GAUGE, UNTYPED), 0
     for number, (start, end) in enumerate(metrics, 1):
-        if number % _SLICE_METRICS == 0:
+        if number % _SLICE_METRICS == 0 or held_bytes > _SLICE_BYTES:
             yield
+            held_bytes = 0
         if compound:
-            read_metric(raw, start, end, family, wanted, lines)
+            held_bytes += read_metric(raw, start, end, family, wanted, lines)
             continue
         at = start
         while at < end and raw[at] == _LABEL:
@@ -110,8 +114,8 @@ def read_head(raw: bytes, lines: list[bytes]) -> tuple[Family | None, list[tuple
     return Family(kind, SIZE.pack(len(name)) + name), metrics
 
 
-def read_metric(raw: bytes, start: int, end: int, family: Family, wanted: Wanted, lines: list[bytes]) -> None:
-    """Append the lines of one metric, whatever it looks like."""
+def read_metric(raw: bytes, start: int, end: int, family: Family, wanted: Wanted, lines: list[bytes]) -> int:
+    """Append the lines of one metric, whatever it looks like; return how many bytes they take."""
     metric = _Metric(raw, start, end, family, lines)
     if family.kind == SUMMARY:
         _read_summary(metric)
@@ -125,16 +129,17 @@ def read_metric(raw: bytes, start: int, end: int, family: Family, wanted: Wanted
             elif tag == 0x12 and family.kind == COUNTER:
                 exemplar += content[at:behind]
         metric.add(PLAIN, value, exemplar=exemplar)
+    return metric.size
 
 
 class _Metric:
-    """One Metric, whatever the order of its fields, and the lines that it gives."""
+    """One Metric, whatever the order of its fields, and the lines that it gives; `size` is theirs."""
 
-    __slots__ = ("_family", "_labels", "_lines", "_time", "content")
+    __slots__ = ("_family", "_labels", "_lines", "_time", "content", "size")
 
     def __init__(self, raw: bytes, start: int, end: int, family: Family, lines: list[bytes]) -> None:
         labels, contents, position = list[bytes](), list[bytes](), start
-        self._family, self._lines, self._time = family, lines, NO_TIME
+        self._family, self._lines, self._time, self.size = family, lines, NO_TIME, 0
         for tag, number, at, behind in fields(raw, start, end):
             if tag == _LABEL:
                 labels.append(raw[position:behind])
@@ -149,12 +154,19 @@ class _Metric:
     def add(self, kind: int, value: bytes, bound: bytes = b"", exemplar: bytes = b"") -> None:
         """Append the line of a number."""
         tail = self._time + exemplar + SIZE.pack(TAIL_BYTES + len(exemplar))
-        self._lines.append(bytes([kind]) + self._family.named + self._labels + bound + value + tail)
+        self._append(bytes([kind]) + self._family.named + self._labels + bound + value + tail)
 
     def add_native(self, kind: int) -> None:
         """Append the line of a native histogram."""
         tail = self._time + self.content + SIZE.pack(8 + len(self.content) + 4)
-        self._lines.append(bytes([kind]) + self._family.named + self._labels + tail)
+        self._append(bytes([kind]) + self._family.named + self._labels + tail)
+
+    def _append(self, line: bytes) -> None:
+        self.size += len(line)
+        # One line is never too much: it is on the page as it is.
+        if self.size > MAX_METRIC_BYTES and self.size > len(line):
+            raise MalformedError(f"a metric whose series take more than {MAX_METRIC_BYTES} bytes")
+        self._lines.append(line)
 
 
 def _read_summary(metric: _Metric) -> None:

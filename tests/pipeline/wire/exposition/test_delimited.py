@@ -268,6 +268,32 @@ def test_what_no_store_takes_is_refused_by_name(content: dict[str, Any], reason:
         sample(content)
 
 
+@pytest.mark.parametrize("read", IMPLEMENTATIONS)
+@pytest.mark.parametrize("kind", [HISTOGRAM, SUMMARY])
+def test_buckets_of_two_bytes_do_not_multiply_a_label_of_a_megabyte(read: ReadFamily, kind: int) -> None:
+    name, parts = ("histogram", "bucket") if kind == HISTOGRAM else ("summary", "quantile")
+    content = {parts: [{} for _ in range(1_000)]}
+    page = encode(family("n", kind, {"label": labels(a="x" * 1_000_000), name: content}))
+    with pytest.raises(MalformedError, match="a metric whose series take more than 16777216 bytes"):
+        list(Delimited(Wanted(), read).lines(page, len(page)))
+
+
+@pytest.mark.parametrize("read", IMPLEMENTATIONS)
+def test_a_page_whose_lines_take_too_much_is_refused_while_it_is_read(read: ReadFamily) -> None:
+    content = {"label": labels(a="x" * 100), "histogram": {"bucket": [{} for _ in range(100)]}}
+    many, more = (encode(family(name, HISTOGRAM, *[content] * 100)) for name in ("n", "m"))
+    reader = Delimited(Wanted(), read, max_bytes=2_000_000)
+    found: list[bytes] = []
+    for some in reader.lines(many, len(many)):
+        found += some
+    assert len(found) == 100 * 103 + 1
+    seen = 0
+    with pytest.raises(MalformedError, match="the series of this page take more than 2000000 bytes"):
+        for some in reader.lines(many + more, len(many + more)):
+            seen += len(some)
+    assert seen >= len(found)
+
+
 def test_a_span_of_a_few_bytes_takes_no_memory() -> None:
     with pytest.raises(MalformedError, match="a span of 4294967295 buckets"):
         sample({"positive_span": [{"length": 2**32 - 1}]})
