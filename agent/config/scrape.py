@@ -64,7 +64,7 @@ class Limits(NullableSection):
     """What `global` and a scrape job both have; 0 means no limit, and in a job: as `global` says."""
 
     body_size_limit: SizeLimit = 0
-    """A scrape whose uncompressed page is larger fails."""
+    """A scrape whose uncompressed page is as large or larger fails; left out, one of 1 GiB does."""
     sample_limit: Count = 0
     """A scrape with more samples after metric_relabel_configs fails."""
     target_limit: Count = 0
