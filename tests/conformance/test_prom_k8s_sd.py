@@ -15,7 +15,7 @@ import yaml
 
 from agent.discovery import TargetGroup
 from agent.discovery.kubernetes import Find, Resource, in_cluster
-from agent.discovery.kubernetes.view import KEPT
+from agent.discovery.kubernetes.needs import KEPT
 from tests.agent.discovery.kubernetes.following import Following, following, tools_for
 from tests.agent.discovery.kubernetes.stub import StubApiServer, stub_api_server
 from tests.conformance.data import folder

@@ -1,19 +1,19 @@
-"""What one discovery sees of a cluster: which kinds of objects each role needs, and the groups that they become."""
+"""What sections see of a cluster: the groups that its objects become, and which of them a change concerns."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from agent.config.kubernetes import AttachMetadata, KubernetesSdConfig, Role
+from agent.config.kubernetes import AttachMetadata, KubernetesSdConfig
 from agent.discovery.groups import TargetGroup
-from agent.discovery.kubernetes import keep, objects, resources, roles, shapes
+from agent.discovery.kubernetes import objects, resources
 from agent.discovery.kubernetes.api import ApiServer
-from agent.discovery.kubernetes.endpoints import endpoints_group
 from agent.discovery.kubernetes.follow import Selection
 from agent.discovery.kubernetes.labels import Labels
+from agent.discovery.kubernetes.needs import KEPT, ROLES, Build, needed
 from agent.discovery.kubernetes.resources import Resource
 from agent.discovery.kubernetes.watches import Watch, Watches
 from agent.discovery.tools import Place, Tools
@@ -21,54 +21,6 @@ from pipeline.errors import PipelineError
 
 TURN_S: Final = 0.01
 """For so long groups are made before other tasks have their turn: one group may have a target, or a thousand."""
-
-
-class _Kept(NamedTuple):
-    """A kind of objects: under which role's selectors it is watched, what is read of it, and what of that is kept."""
-
-    role: str
-    shape: Any
-    keep: Callable[[Any], Any]
-
-
-KEPT: Final[dict[Resource, _Kept]] = {
-    resources.NODES: _Kept("node", shapes.Node, keep.keep_node),
-    resources.PODS: _Kept("pod", shapes.Pod, keep.keep_pod),
-    resources.SERVICES: _Kept("service", shapes.Service, keep.keep_service),
-    resources.ENDPOINTS: _Kept("endpoints", shapes.Endpoints, keep.keep_endpoints),
-    resources.ENDPOINT_SLICES: _Kept("endpointslice", shapes.EndpointSlice, keep.keep_endpoint_slice),
-    resources.INGRESSES: _Kept("ingress", shapes.Ingress, keep.keep_ingress),
-    resources.NAMESPACES: _Kept("", shapes.Described, keep.keep_namespace),
-    resources.REPLICA_SETS: _Kept("", shapes.Described, keep.keep_controller),
-    resources.JOBS: _Kept("", shapes.Described, keep.keep_controller),
-}
-
-Build = Callable[[str, Any, roles.Around], TargetGroup | None]
-
-ROLES: Final[dict[Role, tuple[Build, tuple[Resource, ...]]]] = {
-    "node": (roles.node_group, (resources.NODES,)),
-    "pod": (roles.pod_group, (resources.PODS,)),
-    "service": (roles.service_group, (resources.SERVICES,)),
-    "endpoints": (endpoints_group, (resources.ENDPOINTS, resources.SERVICES, resources.PODS)),
-    "endpointslice": (endpoints_group, (resources.ENDPOINT_SLICES, resources.SERVICES, resources.PODS)),
-    "ingress": (roles.ingress_group, (resources.INGRESSES,)),
-}
-"""Each role's function, and what it watches: first the objects that become groups."""
-
-
-def needed(role: Role, attach: AttachMetadata) -> tuple[Resource, ...]:
-    """Return what a role watches: also what an identity must be allowed to list and watch."""
-    out = dict.fromkeys(ROLES[role][1])
-    if role == "node":
-        return tuple(out)
-    with_pods = resources.PODS in out
-    asked = (
-        (resources.NODES, attach.node and with_pods),
-        (resources.NAMESPACES, attach.namespace),
-        (resources.REPLICA_SETS, attach.deployment and with_pods),
-        (resources.JOBS, (attach.job or attach.cronjob) and with_pods),
-    )
-    return (*out, *(resource for resource, wanted in asked if wanted))
 
 
 class View:

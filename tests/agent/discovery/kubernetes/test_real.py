@@ -9,8 +9,8 @@ import yaml
 
 from agent.config.kubernetes import ROLES, KubernetesSdConfig
 from agent.discovery.kubernetes import ApiServer, Cluster, ConflictError, ForbiddenError, NotFoundError, in_cluster
+from agent.discovery.kubernetes.needs import needed
 from agent.discovery.kubernetes.resources import LEASES, PODS
-from agent.discovery.kubernetes.view import needed
 from pipeline.http_config import HttpClientConfig
 from tests.agent.discovery.kubernetes.following import following, tools_for
 from tests.servers.kubernetes import ADMIN_TOKEN, Kubernetes
