@@ -272,7 +272,7 @@ def test_what_no_store_takes_is_refused_by_name(content: dict[str, Any], reason:
 @pytest.mark.parametrize("kind", [HISTOGRAM, SUMMARY])
 def test_buckets_of_two_bytes_do_not_multiply_a_label_of_a_megabyte(read: ReadFamily, kind: int) -> None:
     name, parts = ("histogram", "bucket") if kind == HISTOGRAM else ("summary", "quantile")
-    content = {parts: [{} for _ in range(1_000)]}
+    content: dict[str, Any] = {parts: [{} for _ in range(1_000)]}
     page = encode(family("n", kind, {"label": labels(a="x" * 1_000_000), name: content}))
     with pytest.raises(MalformedError, match="a metric whose series take more than 16777216 bytes"):
         list(Delimited(Wanted(), read).lines(page, len(page)))
