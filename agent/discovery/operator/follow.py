@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,7 @@ from agent.discovery.kubernetes.discovery import server_of
 from agent.discovery.kubernetes.watches import Watches
 from agent.discovery.operator.convert import Kind, Parsed, RefusedError, convert
 from agent.discovery.operator.part import Values
-from agent.discovery.operator.secrets import Secrets
+from agent.discovery.operator.secrets import AGAIN_S, Secrets
 from agent.discovery.operator.views import Item, View, open_views, own_namespace
 from agent.discovery.tools import Place, Tools
 from pipeline.errors import PipelineError
@@ -21,10 +21,6 @@ from pipeline.telemetry import OperatorMetrics
 
 logger = logging.getLogger(__name__)
 
-SECRETS_S: Final = 60.0
-"""How often what Secrets hold is read again: a rotated password is used so much later at most."""
-MISSING_S: Final = 10.0
-"""The same while something that is needed cannot be read."""
 SETTLE_S: Final = 0.25
 RETRY_S: Final = 30.0
 
@@ -74,7 +70,7 @@ class OperatorJobs:
         *,
         before: Jobs = (),
         reserved: Collection[str] = (),
-        secrets_s: float = SECRETS_S,
+        secrets_s: float = AGAIN_S,
     ) -> None:
         self._settings = settings
         self._given = given
@@ -96,9 +92,9 @@ class OperatorJobs:
         async with AsyncExitStack() as stack:
             views, secrets = await self._open(stack, namespace)
             while True:
-                due = await self._wait(self._secrets_s if secrets.is_complete else min(MISSING_S, self._secrets_s))
+                await self._wait(secrets.due_in_s)
                 if all(view.tried for view in views):
-                    await self._update(views, secrets, again=due)
+                    await self._update(views, secrets)
 
     async def find(self) -> None:
         """Try everything once: `jobs` and `refused` then say what came of it."""
@@ -109,7 +105,7 @@ class OperatorJobs:
             while not all(view.tried for view in views):
                 await self._wake.wait()
                 self._wake.clear()
-            await self._update(views, secrets, again=False)
+            await self._update(views, secrets)
 
     def _own_namespace(self) -> str | None:
         """Return the agent's own namespace, or None after telling why it is not known."""
@@ -124,20 +120,17 @@ class OperatorJobs:
 
     async def _open(self, stack: AsyncExitStack, namespace: str) -> tuple[list[View], Secrets]:
         views = await open_views(stack, self._settings, namespace, self._server, self.tools, self._wake)
-        return views, Secrets(self._server)
+        return views, Secrets(self._server, self.tools.clock, self._secrets_s)
 
-    async def _wait(self, seconds: float) -> bool:
-        """Wait for a change, or until Secrets are due; return whether they are."""
-        try:
+    async def _wait(self, seconds: float) -> None:
+        """Wait for a change, but no longer than that; what comes close is taken together."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
-        except TimeoutError:
-            return True
-        await self.tools.sleep(SETTLE_S)
+                await self.tools.sleep(SETTLE_S)
         self._wake.clear()
-        return False
 
-    async def _update(self, views: Sequence[View], secrets: Secrets, *, again: bool) -> None:
+    async def _update(self, views: Sequence[View], secrets: Secrets) -> None:
         found = [(view.kind, key, item) for view in views if view.listed for key, item in view.selected()]
         needed = {
             (item.namespace, reference)
@@ -145,7 +138,7 @@ class OperatorJobs:
             if isinstance(item, Parsed)
             for _, reference in item.needs
         }
-        await secrets.read(needed, again=again)
+        await secrets.read(needed)
         # A thousand resources take longer than the loop may be held (ARCHITECTURE 11).
         self._made = await asyncio.to_thread(lambda: dict(self._make(found, secrets)))
         self._tell_refused(

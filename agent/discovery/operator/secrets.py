@@ -6,7 +6,8 @@ Each is asked for with GET: the agent's role needs `get` alone, of named Secrets
 import asyncio
 import base64
 import binascii
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.discovery.kubernetes.api import ApiServer
@@ -20,21 +21,34 @@ _RESOURCES: Final = {
 }
 _AT_ONCE: Final = 8
 
+AGAIN_S: Final = 60.0
+"""How often everything is read again: a rotated password is used so much later at most."""
+MISSING_S: Final = 10.0
+"""The same for what cannot be read."""
+
 Source = tuple[str, str, str]
 """An object by namespace, kind and name."""
-Held = dict[str, str | PipelineError]
-"""What the keys that are needed of an object hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the keys that are needed of an object hold, and when that is to be looked at again."""
+
+    values: dict[str, str | PipelineError]
+    due_s: float
 
 
 class Secrets:
     """The keys that are needed, of one API server's Secrets and ConfigMaps."""
 
-    def __init__(self, server: ApiServer) -> None:
+    def __init__(self, server: ApiServer, clock: Callable[[], float], again_s: float = AGAIN_S) -> None:
         self._server = server
-        self._held: dict[Source, Held] = {}
+        self._clock = clock
+        self._again_s = again_s
+        self._held: dict[Source, _Held] = {}
 
-    async def read(self, needed: Collection[tuple[str, Reference]], *, again: bool = False) -> None:
-        """Read what is needed (namespace and reference) and not known, and forget all else; `again`: all of it.
+    async def read(self, needed: Collection[tuple[str, Reference]]) -> None:
+        """Read what is needed (namespace and reference) and not known, or due; forget all else.
 
         What was read before stays where the API server gives no answer now.
         """
@@ -42,35 +56,41 @@ class Secrets:
         for namespace, reference in needed:
             keys.setdefault((namespace, reference.kind, reference.name), set()).add(reference.key)
         self._held = {source: held for source, held in self._held.items() if source in keys}
-        wanted = [source for source in keys if again or not keys[source] <= self._held.get(source, {}).keys()]
-        turns = asyncio.Semaphore(_AT_ONCE)
+        now_s, turns = self._clock(), asyncio.Semaphore(_AT_ONCE)
 
         async def one(source: Source) -> None:
             async with turns:
                 self._held[source] = await self._read(source, keys[source])
 
-        await asyncio.gather(*(one(source) for source in wanted))
+        await asyncio.gather(*(one(source) for source in keys if self._is_due(source, keys[source], now_s)))
 
-    async def _read(self, source: Source, keys: Collection[str]) -> Held:
+    def _is_due(self, source: Source, keys: set[str], now_s: float) -> bool:
+        held = self._held.get(source)
+        return held is None or held.due_s <= now_s or not keys <= held.values.keys()
+
+    async def _read(self, source: Source, keys: Collection[str]) -> _Held:
         namespace, kind, name = source
-        before = self._held.get(source, {})
+        before = self._held.get(source)
         try:
             answer = await self._server.request("GET", _RESOURCES[kind].path(namespace, name))
             data = (answer.get("data") if isinstance(answer, Mapping) else None) or {}
-            return {key: _value(kind, name, key, data) for key in keys}
+            values = {key: _value(kind, name, key, data) for key in keys}
         except PermanentError as error:
-            return dict.fromkeys(keys, error)
+            values = dict.fromkeys(keys, error)
         except PipelineError as error:
-            return {key: before.get(key, error) for key in keys}
+            values = {key: (before.values if before else {}).get(key, error) for key in keys}
+        missing = any(isinstance(value, PipelineError) for value in values.values())
+        return _Held(values, self._clock() + (min(MISSING_S, self._again_s) if missing else self._again_s))
 
     @property
-    def is_complete(self) -> bool:
-        """Whether everything that is needed could be read."""
-        return not any(isinstance(value, PipelineError) for held in self._held.values() for value in held.values())
+    def due_in_s(self) -> float:
+        """How long until something is to be read again."""
+        first_s = min((held.due_s for held in self._held.values()), default=self._clock() + self._again_s)
+        return max(0.0, first_s - self._clock())
 
     def values(self, namespace: str, references: Collection[Reference]) -> Values:
         """Return what a resource's references hold, all of which were read as needed."""
-        return {each: self._held[namespace, each.kind, each.name][each.key] for each in references}
+        return {each: self._held[namespace, each.kind, each.name].values[each.key] for each in references}
 
 
 def _value(kind: str, name: str, key: str, data: Mapping[str, Any]) -> str | PipelineError:
