@@ -49,6 +49,10 @@ REFUSED_STORAGES: Final = {
     "kdb": "kdb is not supported, and Clymene does not know it either",
     "loki": "logs are not supported yet",
 }
+OTHER_VARIABLES: Final = {
+    "TS_STORAGE_TYPE": (Does.REFUSED, "Clymene refuses it, too: use STORAGE_TYPE"),
+    "DEPENDENCY_STORAGE_TYPE": (Does.NOTHING, "Clymene reads it, and no agent of it writes there"),
+}
 PREFIXES: Final = {
     # Whose flags these are; none of them is looked into.
     "es.": "elasticsearch",

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.errors import PermanentError
-from pronoia.clymene_flags import BY_NAME, FLAGS, GRPC, PREFIXES, REFUSED_STORAGES, STORAGE_TYPE, STORAGES, Does, Flag
+from pronoia.clymene_flags import (
+    BY_NAME,
+    FLAGS,
+    GRPC,
+    OTHER_VARIABLES,
+    PREFIXES,
+    REFUSED_STORAGES,
+    STORAGE_TYPE,
+    STORAGES,
+    Does,
+    Flag,
+)
 
 
 class FlagError(PermanentError):
@@ -52,6 +63,11 @@ def read_flags(arguments: Sequence[str], environment: Mapping[str, str]) -> Give
     given = Given(storages, said)
     reasons += [f"--{name}: {reason}" for name, reason in _wrong(given)]
     reasons += [_storage_reason(storage, environment) for storage in storages if storage not in STORAGES]
+    reasons += [
+        f"{name}: {reason}"
+        for name, (does, reason) in OTHER_VARIABLES.items()
+        if does is Does.REFUSED and environment.get(name)
+    ]
     if reasons:
         raise FlagError(sorted(set(reasons)))
     return given

@@ -6,10 +6,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from pronoia.clymene_flags import FLAGS, PREFIXES, REFUSED_STORAGES, STORAGE_TYPE, STORAGES, Does, Flag
+from pronoia.clymene_flags import FLAGS, OTHER_VARIABLES, PREFIXES, REFUSED_STORAGES, STORAGE_TYPE, STORAGES, Does, Flag
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "clymene.md"
 HEAD: Final = ("| flag | variable | Clymene's default | here |", "|---|---|---|---|")
+DOES: Final = {Does.WORKS: "", Does.NOTHING: "no effect: ", Does.REFUSED: "refused: ", Does.OURS: "Pronoia's own: "}
 STORED: Final = {
     "gateway": "`gateway`",
     "prometheus": "`remote_write` to `prometheus.remote.url`",
@@ -30,6 +31,8 @@ def _storages() -> Iterator[str]:
     for storage, reason in REFUSED_STORAGES.items():
         default = " (also where the variable is not set)" if storage == "elasticsearch" else ""
         yield f"| `{storage}`{default} | refused: {reason} |"
+    yield from ("", "| other variables | here |", "|---|---|")
+    yield from (f"| `{name}` | {DOES[does]}{reason} |" for name, (does, reason) in OTHER_VARIABLES.items())
     yield ""
 
 
@@ -44,11 +47,10 @@ def _flags() -> Iterator[str]:
 
 
 def _row(flag: Flag) -> str:
-    does = {Does.WORKS: "", Does.NOTHING: "no effect: ", Does.REFUSED: "refused: ", Does.OURS: "Pronoia's own: "}
     variable, default = (f"`{text}`" if text else "" for text in (flag.variable, flag.default))
     if flag.does is Does.OURS:
         variable = ""
-    return f"| `--{flag.name}` | {variable} | {default} | {does[flag.does]}{flag.note} |"
+    return f"| `--{flag.name}` | {variable} | {default} | {DOES[flag.does]}{flag.note} |"
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ def test_flags_become_sections_of_an_agent_s_file(
         ),
         (["--gateway.grpc-client.tls.enabled=maybe"], {}, ['--gateway.grpc-client.tls.enabled: "maybe" is neither']),
         (["--metrics-backend=expvar"], {}, ['--metrics-backend: "expvar" is not supported: prometheus']),
+        ([], {"TS_STORAGE_TYPE": "kafka"}, ["TS_STORAGE_TYPE: Clymene refuses it, too: use STORAGE_TYPE"]),
         ([], {"LOG_LEVEL": "loud"}, ['--log-level: "loud" is not supported']),
         ([], {"HTTP_PORT": "tcp://10.0.0.1:80"}, ['--http.port: "tcp://10.0.0.1:80" is no number above 0']),
         (
