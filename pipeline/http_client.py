@@ -7,6 +7,7 @@ are read again when they change.
 import os
 import ssl
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TypedDict
 
 import aiohttp
@@ -15,7 +16,7 @@ from yarl import URL
 
 from pipeline.http_config import HttpClientConfig
 from pipeline.http_oauth2 import TokenSource, basic
-from pipeline.http_proxy import connect_headers, proxies_of
+from pipeline.http_proxy import Proxies, connect_headers, proxies_of
 from pipeline.http_tls import FileTexts, TlsContext
 
 
@@ -74,10 +75,14 @@ class HttpAccess:
             arguments["ssl"] = self._tls.context()
             if self._tls.server_name:
                 arguments["server_hostname"] = self._tls.server_name
-        if proxy := proxies_of(config, self._environment).for_url(url):
+        if proxy := self._proxies.for_url(url):
             arguments["proxy"] = proxy
             arguments["proxy_headers"] = connect_headers(config)
         return arguments
+
+    @cached_property
+    def _proxies(self) -> Proxies:
+        return proxies_of(self._config, self._environment)
 
     async def _authorization(self, session: aiohttp.ClientSession) -> str:
         config = self._config
