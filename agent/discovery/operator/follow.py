@@ -16,7 +16,7 @@ from agent.discovery.operator.part import Values
 from agent.discovery.operator.secrets import AGAIN_S, Secrets
 from agent.discovery.operator.views import Item, View, open_views, own_namespace
 from agent.discovery.tools import Place, Tools
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, TransientError
 from pipeline.telemetry import OperatorMetrics
 
 logger = logging.getLogger(__name__)
@@ -162,10 +162,10 @@ class OperatorJobs:
             if isinstance(item, Parsed):
                 values = secrets.values(item.namespace, [reference for _, reference in item.needs])
             if known is None or known.item is not item or not _same(known.values, values):
-                known = self._convert(item, values)
+                known = self._convert(f"{kind.prefix}/{key}", item, values)
             yield place, known
 
-    def _convert(self, item: Item, values: Values) -> _Made:
+    def _convert(self, name: str, item: Item, values: Values) -> _Made:
         try:
             if isinstance(item, RefusedError):
                 raise item
@@ -173,7 +173,10 @@ class OperatorJobs:
             if taken := sorted({job.job_name for job in jobs} & self._reserved):
                 raise RefusedError(f'the configuration file has a job named "{taken[0]}" already')
         except RefusedError as error:
-            return _Made(item, values, (), str(error))
+            # What a Secret holds is not known for want of an answer: what it held before may still be right.
+            stays = isinstance(error.__cause__, TransientError)
+            known = tuple(job for job in self.jobs if stays and f"{job.job_name}/".startswith(f"{name}/"))
+            return _Made(item, values, known, str(error))
         return _Made(item, values, jobs)
 
     def _tell_refused(self, refused: tuple[Refused, ...]) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from agent import custom_resources
 from agent.config import AgentConfig, ScrapeConfig
 from agent.custom_resources import CustomResources
 from agent.discovery import Tools
+from agent.discovery.operator.convert import KINDS
 from agent.discovery.operator.follow import OperatorJobs
 from pipeline.telemetry import DiscoveryMetrics, OperatorMetrics
+from tests.agent.discovery.kubernetes.stub import stub_api_server
 from tests.servers.processes import free_port
 
 BEFORE = tuple(ScrapeConfig(job_name=name) for name in ("podMonitor/n/a/0", "serviceMonitor/n/a/0"))
@@ -54,6 +57,26 @@ async def test_jobs_of_before_stay_while_their_kind_cannot_be_listed() -> None:
     # The one that is selected no more goes, the other may still be right.
     assert [job.job_name for job in jobs.jobs] == ["serviceMonitor/n/a/0"]
     assert "cannot list servicemonitors.monitoring.coreos.com" in "".join(given.failures.values())
+
+
+async def test_a_job_of_before_stays_while_its_secret_cannot_be_asked_for() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=503) if "/secrets/" in request.path else None
+
+    async with stub_api_server() as server, tools() as given:
+        server.answer = answer
+        endpoint = {"port": "web", "authorization": {"credentials": {"name": "s", "key": "k"}}}
+        spec = {"selector": {}, "endpoints": [endpoint]}
+        for name in ("a", "new"):
+            await server.put(KINDS[0].resource, {"metadata": {"namespace": "n", "name": name}, "spec": spec})
+        section = config(service_monitor_selector={}, api_server=server.url).operator
+        assert section is not None
+        metrics = OperatorMetrics(CollectorRegistry())
+        jobs = OperatorJobs(section, AgentConfig().global_config, given, metrics, before=BEFORE)
+        await jobs.find()
+    assert [job.job_name for job in jobs.jobs] == ["serviceMonitor/n/a/0"]
+    assert [refused.key for refused in jobs.refused] == ["n/a", "n/new"]
+    assert "authorization.credentials: cannot get secrets in namespace n" in jobs.refused[0].reason
 
 
 async def test_a_section_that_is_gone_takes_its_jobs_along() -> None:
