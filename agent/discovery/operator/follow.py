@@ -182,7 +182,7 @@ class OperatorJobs:
     def _tell_refused(self, refused: tuple[Refused, ...]) -> None:
         for each in sorted(set(refused) - set(self.refused), key=str):
             extra = {"kind": each.kind, "resource": each.key, "reason": each.reason}
-            logger.error("a resource is not scraped by", extra=extra)
+            logger.error("a custom resource is refused", extra=extra)
         self.refused = refused
 
     def _count(self, views: Sequence[View]) -> None:
