@@ -172,7 +172,7 @@ class Agent:
             self._reload_targets()
 
     async def _keep(self, target: Target, parts: Sequence[Part]) -> None:
-        await self._batcher.put(self._buffer.lane_of(target.key), parts)
+        await self._batcher.put(self._buffer.lane_of(target.lane_key), parts)
 
     async def _follow_targets(self) -> None:
         async for targets in self._targets.changes():

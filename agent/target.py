@@ -48,6 +48,11 @@ class Target:
         object.__setattr__(self, "key", "\xff".join(parts))
 
     @property
+    def lane_key(self) -> str:
+        """What its lane follows. Not the URL: series stay in order when that changes, as with a new address of a pod."""
+        return "\xff".join(chain.from_iterable(self.labels))
+
+    @property
     def discovered_labels(self) -> Labels:
         """What relabelling began with; made anew each time, since only people ask for it."""
         return as_labels(discovered_labels(self.config, self.shared, self.found))

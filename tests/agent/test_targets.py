@@ -31,6 +31,13 @@ def the_dropped(config: ScrapeConfig, *groups: TargetGroup) -> Dropped:
     return dropped
 
 
+def test_series_keep_their_lane_when_the_address_of_their_target_changes() -> None:
+    rules = [{"source_labels": ["__meta_pod"], "target_label": "instance"}]
+    before, after = (the_one(job(relabel_configs=rules), group(at, __meta_pod="p")) for at in ("a:1", "b:1"))
+    assert (before.labels, before.lane_key) == (after.labels, after.lane_key)
+    assert before.key != after.key
+
+
 def test_a_target_has_the_labels_of_its_job_and_group() -> None:
     target = the_one(job(params={"m": ["x y", "z"]}), group("a:1", env="p", __meta_x="y"))
     assert target.labels == (("env", "p"), ("instance", "a:1"), ("job", "j"))
