@@ -49,7 +49,7 @@ class Target:
 
     @property
     def lane_key(self) -> str:
-        """What its lane follows. Not the URL: series stay in order when that changes, as with a new address of a pod."""
+        """What its lane follows. Not the URL: series stay in order when that changes, as with a pod's new address."""
         return "\xff".join(chain.from_iterable(self.labels))
 
     @property
