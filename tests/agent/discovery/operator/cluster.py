@@ -41,6 +41,16 @@ class Cluster:
         reach = {"api_server": self.server.url, "bearer_token": token, "namespace": self.name}
         return {**reach, "tls_config": {"ca_file": str(self.server.ca_file)}, **settings}
 
+    def kubeconfig(self, token: str = ADMIN_TOKEN) -> dict[str, Any]:
+        """Return a kubeconfig that reaches the API server, with the namespace as its own."""
+        cluster = {"server": self.server.url, "certificate-authority": str(self.server.ca_file)}
+        return {
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": self.name}}],
+        }
+
     async def put(self, text: str, namespace: str = "") -> None:
         """Create what the YAML says, or replace it."""
         item = yaml.safe_load(text)

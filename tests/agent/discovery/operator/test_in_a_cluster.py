@@ -5,7 +5,7 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -283,3 +283,24 @@ async def test_the_command_shows_what_comes_of_resources_with_no_more_rights_tha
     text = await asyncio.to_thread(CliRunner().invoke, targets_command, ["--config", str(file)])
     assert f"refused: PodMonitor {cluster.name}/wrong: {REASON}" in text.stdout
     assert "sesame" not in run.output + text.output
+
+
+async def test_of_agents_that_share_only_those_at_work_follow_resources(cluster: Cluster, tmp_path: Path) -> None:
+    await cluster.put(SERVICE_MONITOR)
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump(cluster.kubeconfig()))
+    sharing = {"workers": 1, "lease": "3s", "namespace": cluster.name, "kubeconfig_file": str(file)}
+    section = cluster.section(**ALL)
+    job = f"serviceMonitor/{cluster.name}/cart/0"
+
+    def shared(name: str) -> AbstractAsyncContextManager[Agent]:
+        return agent(tmp_path / name, section, agent=name, sharing={**sharing, "node_name": name, "pod_name": name})
+
+    async with shared("one") as one, shared("two") as two:
+        both = (one, two)
+        await until(lambda: any(job in each.targets.by_job for each in both), lambda: both)
+        idle, at_work = sorted(both, key=lambda each: job in each.targets.by_job)
+        assert at_work.resources.status()["jobs"] == [job]
+        assert idle.resources.status()["jobs"] == []
+        await at_work.drain()
+        await until(lambda: job in idle.targets.by_job, idle.resources.status)
