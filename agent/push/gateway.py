@@ -57,7 +57,8 @@ class GatewayPush:
     transport: Transport
     metrics: AgentMetrics
     tracing: Tracing = OFF
-    backoff: Backoff = field(default_factory=Backoff)
+    # Longer waits save a gateway nothing, and cost a buffer that is full what it evicts meanwhile.
+    backoff: Backoff = field(default_factory=lambda: Backoff(longest_s=5.0))
     clock: Callable[[], float] = lambda: asyncio.get_running_loop().time()
     _lanes: Lanes = field(init=False)
     _spans: PushSpans = field(init=False)
