@@ -1,4 +1,4 @@
-"""What sharing asks of an API server: requests and watches a second, while all is well and when a worker dies.
+"""What sharing asks of an API server: while all is well, when a worker dies, and when the API server comes back.
 
 The agents are simulated: each is the code that an agent shares by (`agent.sharing.worker`), with a session, a watch and
 connections of its own, but many of them to a process, and nothing else of an agent. The API server is a real one.
@@ -182,6 +182,13 @@ async def measure(options: argparse.Namespace, kubernetes: Kubernetes, token: st
             taken_s = max(at_s for at_s, _ in holders(folder).values()) - killed_s
             died = -(-options.agents // PROCESSES)
             print(f"{died} die, a worker too {after.since(quiet)}; taken over after {taken_s:.1f} s", flush=True)
+            await kubernetes.kill()
+            await asyncio.sleep(2 * options.lease)
+            await kubernetes.restart()
+            nothing = Load(time.monotonic(), {}, 0.0, 0.0, usage(kubernetes.process.pid).cpu_s)
+            await asyncio.sleep(options.lease)
+            back = await read_load(kubernetes, session)
+            print(f"it comes back     {back.since(nothing)}", flush=True)
         finally:
             await end(processes)
         before = await read_load(kubernetes, session)

@@ -7,6 +7,7 @@ The rules, and what each is for:
 - Taking is a write of the version that was seen, so that of several agents one succeeds.
 - Who has slots already tries later than who has none: an agent holds more than one only while agents are too few.
 - Who has at least two slots fewer than another asks for one, in that slot's Lease, and gets it.
+- Who cannot watch the Leases takes none but its own; who can again waits as if all had become free just then.
 - Agents that know of another number of workers (while a new configuration is rolled out) never work beside each other.
 
 Source: Kubernetes, client-go's leaderelection, whose rules of observed time and of optimistic concurrency these are.
@@ -92,7 +93,13 @@ def _claims(view: View) -> Iterator[tuple[float, Action]]:
         seen = view.seen.get(slot)
         if seen is None or slot in view.held or slot in view.busy:
             continue
-        free_s = seen.since_s if seen.holder == view.terms.me else seen.expires_s
+        if seen.holder == view.terms.me:
+            free_s = seen.since_s
+        elif view.sighted_s is not None:
+            # After an outage all slots are free at once: who comes back looks first what others have done.
+            free_s = max(seen.expires_s, view.sighted_s)
+        else:
+            continue
         at_s = max(free_s, foreign_until_s) + _courtesy_s(view, slot, seen, load)
         yield max(at_s, view.not_before_s.get(slot, at_s)), Action("take", slot)
 
@@ -109,6 +116,8 @@ def _courtesy_s(view: View, slot: int, seen: Seen, load: int) -> float:
 def _wishes(view: View) -> Iterator[tuple[float, Action]]:
     """Yield when to ask an agent that holds more than we do for one of its slots."""
     terms, holders = view.terms, dict[str, list[Seen]]()
+    if view.sighted_s is None:
+        return
     for slot in range(terms.workers):
         seen = view.seen.get(slot)
         if seen is None or not seen.holder or slot in view.busy or (seen.lease and seen.lease.wanted_by):

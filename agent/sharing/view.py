@@ -83,7 +83,8 @@ class Held:
 class View:
     """Everything known. `busy` are slots with a request under way; `not_before_s` holds the next try after a failure.
 
-    `lost_s` is when we ourselves had to let go of a slot.
+    `lost_s` is when we ourselves had to let go of a slot. `sighted_s`: since when the Leases can be watched; None while
+    they cannot: whoever is taking a slot then is not seen.
     """
 
     terms: Terms
@@ -92,14 +93,15 @@ class View:
     busy: frozenset[int] = frozenset()
     not_before_s: Mapping[int, float] = field(default_factory=dict)
     lost_s: Mapping[int, float] = field(default_factory=dict)
+    sighted_s: float | None = 0.0
 
 
 def observe(view: View, lease: Lease, now_s: float) -> View:
     """Note what the API server has of a slot. What is older than what is known already changes nothing."""
     known = view.seen.get(lease.slot)
-    if known is not None and lease.version <= known.version:
-        return view
-    return _seen(view, lease.slot, lease, lease.version, now_s)
+    # What had vanished can be there after all: the list that lacked it was older than what told of it.
+    newest = known.version + (known.lease is not None) if known is not None else 0
+    return view if lease.version < newest else _seen(view, lease.slot, lease, lease.version, now_s)
 
 
 def vanish(view: View, slot: int, now_s: float) -> View:
@@ -130,6 +132,16 @@ def _other(view: View, known: Seen | None, lease: Lease | None) -> Lease | None:
     if lease is not None and lease.holder:
         return lease if lease.holder != view.terms.me else None
     return known.lease if known is not None and known.holder not in ("", view.terms.me) else None
+
+
+def sight(view: View, now_s: float) -> View:
+    """Note that the Leases are being watched."""
+    return view if view.sighted_s is not None else replace(view, sighted_s=now_s)
+
+
+def lose_sight(view: View) -> View:
+    """Note that they are not: the API server is away, or does not let us."""
+    return replace(view, sighted_s=None)
 
 
 def begin(view: View, slot: int) -> View:

@@ -12,7 +12,7 @@ from agent.sharing.decide import Action, Kind, decide
 from agent.sharing.lease import Lease, released, renewed_by, slot_of
 from agent.sharing.leases import Leases
 from agent.sharing.tenure import Tenure, boot_s
-from agent.sharing.view import Terms, View, begin, failed, let_go, observe, refused, vanish, wrote
+from agent.sharing.view import Terms, View, begin, failed, let_go, lose_sight, observe, refused, sight, vanish, wrote
 from pipeline.errors import PermanentError, PipelineError
 from pipeline.telemetry import SharingMetrics
 
@@ -47,7 +47,7 @@ class Worker:
         self.group = group
         self.terms = terms
         self.tenures: dict[int, Tenure] = {}
-        self.view = View(terms)
+        self.view = View(terms, sighted_s=None)
         self._leases = Leases(server, namespace, group)
         self._metrics = metrics
         self._seed = seed
@@ -104,10 +104,12 @@ class Worker:
                 self._observe(happened)
             else:
                 self._metrics.requests.labels("watch", "failed").inc()
+                self._note(lose_sight(self.view))
                 logger.warning("leases cannot be watched: %s", happened.error)
 
     def _observe(self, changes: Changes[Lease]) -> None:
-        view, now_s = self.view, self._clock()
+        now_s = self._clock()
+        view = sight(self.view, now_s)
         gone = {slot_of(key.rpartition("/")[2], self.group) for key, lease in changes.objects.items() if lease is None}
         for lease in changes.objects.values():
             if lease is not None:

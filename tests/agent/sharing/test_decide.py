@@ -2,9 +2,20 @@
 
 from dataclasses import replace
 
-from agent.sharing.decide import Action, decide
+from agent.sharing.decide import Action, Decision, decide
 from agent.sharing.lease import Lease
-from agent.sharing.view import Terms, View, begin, failed, let_go, observe, vanish, wrote
+from agent.sharing.view import (
+    Terms,
+    View,
+    begin,
+    failed,
+    let_go,
+    lose_sight,
+    observe,
+    sight,
+    vanish,
+    wrote,
+)
 
 D = 10
 TERMS = Terms(me="me", workers=2, duration_s=D)
@@ -79,6 +90,13 @@ def test_what_is_older_than_what_is_known_changes_nothing() -> None:
     assert observe(view, lease(0, "other", 7), 1.0) == view
 
 
+def test_a_lease_that_an_old_list_lacked_is_seen_again() -> None:
+    theirs = lease(0, "other", 8)
+    gone = vanish(view_of(theirs), 0, 1.0)
+    assert observe(gone, lease(0, "third", 7), 2.0) == gone
+    assert observe(gone, theirs, 2.0).seen[0].lease == theirs
+
+
 def test_a_holder_renews_every_third_of_its_lease_and_lets_go_before_it_ends() -> None:
     view = holding(0)
     assert decide(view, D / 3 - 0.1).actions == ()
@@ -119,6 +137,20 @@ def test_a_slot_whose_lease_was_deleted_is_let_go_and_taken_anew() -> None:
 def test_a_lease_that_names_us_though_we_let_go_is_taken_back_at_once() -> None:
     view = let_go(holding(0), 0, 8.0)
     assert first(view, 8.0) == [Action("take", 0)]
+
+
+def test_who_cannot_watch_takes_nothing_but_its_own() -> None:
+    blind = lose_sight(view_of(lease(0, "other", 3), lease(1, "other", 4)))
+    assert decide(blind, 100 * D) == Decision()
+    own = lose_sight(let_go(holding(0), 0, 8.0))
+    assert first(own, 8.0) == [Action("take", 0)]
+
+
+def test_who_can_watch_again_looks_first_what_others_have_done() -> None:
+    view = sight(lose_sight(view_of(lease(0, "other", 3), lease(1, "third", 4))), 50.0)
+    assert first(view, 50.0) == []
+    assert [action.kind for action in first(view, 50.0 + SPREAD)] == ["take"]
+    assert sight(view, 60.0) == view, "it was watching all the time"
 
 
 def test_who_has_none_asks_an_agent_that_has_two() -> None:
