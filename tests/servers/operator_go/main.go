@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"os"
 
-	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 	yaml "go.yaml.in/yaml/v2"
@@ -101,10 +101,7 @@ func main() {
 		var parsed []*relabel.Config
 		must(yaml.UnmarshalStrict(rules, &parsed))
 		for _, rule := range parsed {
-			rule.NameValidationScheme = promconfig.DefaultGlobalConfig.MetricNameValidationScheme
-			if rule.NameValidationScheme == 0 {
-				rule.NameValidationScheme = 2
-			}
+			rule.NameValidationScheme = model.UTF8Validation
 		}
 		out[name] = []map[string]string{}
 		for _, target := range in.Targets {
