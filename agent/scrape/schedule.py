@@ -9,6 +9,8 @@ TOLERANCE_S: Final = 0.002
 """A scrape this late still gets the time at which it was due: equal distances compress far better in a TSDB."""
 CATCH_UP: Final = 0.1
 """The part of their interval over which the scrapes are spread that an agent makes up for when it takes over."""
+CATCH_UP_MS: Final = 5_000
+"""At most: who takes over next relies on their having been made."""
 
 
 class Clock(Protocol):
@@ -59,7 +61,8 @@ def first_due_ms(now_ms: int, interval_ms: int, phase_ms: int, uncovered_ms: int
         return due_ms
     if now_ms - (due_ms - interval_ms) > uncovered_ms + timeout_ms:
         return due_ms
-    return min(due_ms, now_ms + int(phase_ms * CATCH_UP))
+    spread_ms = min(interval_ms * CATCH_UP, CATCH_UP_MS)
+    return min(due_ms, now_ms + int(phase_ms / interval_ms * spread_ms))
 
 
 def timestamp_ms(now_s: float, due_ms: int, interval_ms: int) -> int:

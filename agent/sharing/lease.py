@@ -39,6 +39,14 @@ class Lease:
         """What changes with every renewal and every change of hands, and with nothing else."""
         return self.holder, self.renewed, self.transitions
 
+    @property
+    def tenure_s(self) -> float:
+        """How long its holder had had it at its last sign of life: both times are of one machine's clock."""
+        try:
+            return (_read_time(self.renewed) - _read_time(self.acquired)).total_seconds()
+        except ValueError:
+            return 0.0
+
 
 def object_name(group: str, slot: int) -> str:
     """Return the name of a slot's Lease."""
@@ -114,6 +122,10 @@ def _after(before: str, now: datetime) -> str:
     """Return now as MicroTime, and never what stood there before: a renewal must be seen, whatever clocks do."""
     text = _micro_time(now)
     return _micro_time(now + timedelta(microseconds=1)) if text == before else text
+
+
+def _read_time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _micro_time(at: datetime) -> str:

@@ -17,6 +17,8 @@ HOLD: Final = 0.8
 is for clocks that run at different speeds and for scrapes that have begun."""
 SPREAD: Final = 0.1
 """The part of a lease over which agents spread their attempts, so that a hundred do not all try at once."""
+SETTLED_S: Final = 6.0
+"""Who took a slot may need as long, or a lease if that is longer, to find its targets and make up for the missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A slot that we hold: renewed by a request that was sent at `sent_s`, to be let go at `until_s`.
+    """A slot that we hold since `since_s`: renewed by a request that was sent at `sent_s`, to be let go at `until_s`.
 
     `covered_s`: up to then another agent, or we earlier, surely did the slot's work; None if nobody was seen to.
     """
 
+    since_s: float
     sent_s: float
     until_s: float
     covered_s: float | None = None
@@ -83,8 +86,8 @@ class Held:
 class View:
     """Everything known. `busy` are slots with a request under way; `not_before_s` holds the next try after a failure.
 
-    `lost_s` is when we ourselves had to let go of a slot. `sighted_s`: since when the Leases can be watched; None while
-    they cannot: whoever is taking a slot then is not seen.
+    `lost_s` is up to when we ourselves did a slot's work that we let go. `sighted_s`: since when the Leases can be
+    watched; None while they cannot: whoever is taking a slot then is not seen.
     """
 
     terms: Terms
@@ -122,8 +125,11 @@ def _seen(view: View, slot: int, lease: Lease | None, version: int, now_s: float
         same_holder = lease is not None and lease.holder == known.holder
         seen = Seen(lease, now_s, known.holder_since_s if same_holder else now_s, known.covered_s, version)
     if seen.since_s == now_s and (other := _other(view, known, lease)) is not None:
-        # A sign of life may have been on its way to us for as long as its sender waits between two.
-        seen = replace(seen, covered_s=now_s - other.duration_s * RENEW)
+        if other.tenure_s >= _settling_s(other.duration_s):
+            # A sign of life may have been on its way to us for as long as its sender waits between two.
+            seen = replace(seen, covered_s=now_s - other.duration_s * RENEW)
+        elif seen.covered_s is None:
+            seen = replace(seen, covered_s=now_s - 2 * _settling_s(other.duration_s))
     return replace(view, seen={**view.seen, slot: seen})
 
 
@@ -175,8 +181,9 @@ def wrote(view: View, lease: Lease, sent_s: float, now_s: float) -> View:
     held = {key: value for key, value in view.held.items() if key != slot}
     if lease.holder == view.terms.me:
         known = view.held.get(slot)
+        since_s = known.since_s if known is not None else sent_s
         covered_s = known.covered_s if known is not None else _covered_s(view, slot)
-        held[slot] = Held(sent_s, sent_s + lease.duration_s * HOLD, covered_s)
+        held[slot] = Held(since_s, sent_s, sent_s + lease.duration_s * HOLD, covered_s)
     return replace(view, held=held, not_before_s=not_before_s)
 
 
@@ -188,5 +195,14 @@ def _covered_s(view: View, slot: int) -> float | None:
 
 def let_go(view: View, slot: int, now_s: float) -> View:
     """Note that we stopped doing the slot's work."""
-    held = {key: value for key, value in view.held.items() if key != slot}
-    return replace(view, held=held, lost_s={**view.lost_s, slot: now_s})
+    known, held = view.held.get(slot), {key: value for key, value in view.held.items() if key != slot}
+    lost_s = dict(view.lost_s)
+    if known is not None and now_s - known.since_s >= _settling_s(view.terms.duration_s):
+        lost_s[slot] = now_s
+    elif known is not None and known.covered_s is not None:
+        lost_s[slot] = known.covered_s
+    return replace(view, held=held, lost_s=lost_s)
+
+
+def _settling_s(duration_s: float) -> float:
+    return max(duration_s, SETTLED_S)

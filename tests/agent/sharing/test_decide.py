@@ -23,7 +23,8 @@ SPREAD = TERMS.spread_s
 
 
 def lease(slot: int, holder: str, version: int, **more: object) -> Lease:
-    given = Lease(slot, holder, D, f"renewed at {version}", workers=2, version=version)
+    renewed = f"2026-01-01T01:00:00.{version:06}Z"
+    given = Lease(slot, holder, D, renewed, acquired="2026-01-01T00:00:00.000000Z", workers=2, version=version)
     return replace(given, **more)  # type: ignore[arg-type]
 
 
@@ -75,7 +76,7 @@ def test_an_expired_slot_is_taken_after_its_holders_duration_as_we_saw_it_whatev
 
 def test_a_change_that_is_no_sign_of_life_does_not_prolong_a_lease() -> None:
     view = view_of(lease(0, "other", 3), lease(1, "third", 4))
-    view = observe(view, lease(0, "other", 5, renewed="renewed at 3", wanted_by="x"), 9.0)
+    view = observe(view, lease(0, "other", 5, renewed="2026-01-01T01:00:00.000003Z", wanted_by="x"), 9.0)
     assert Action("take", 0) in first(view, D + SPREAD)
 
 
@@ -165,7 +166,7 @@ def test_nobody_asks_where_somebody_has_asked() -> None:
 
 
 def test_who_has_two_gives_back_the_one_that_is_asked_for() -> None:
-    asked = lease(1, "me", 99, wanted_by="x", renewed="renewed at 11")
+    asked = lease(1, "me", 99, wanted_by="x", renewed="2026-01-01T01:00:00.000011Z")
     assert first(observe(holding(0, 1), asked, 1.0), 1.0) == [Action("release", 1)]
     assert first(observe(holding(1), asked, 1.0), 1.0) == [], "the only one is kept"
 
@@ -196,9 +197,22 @@ def test_what_was_covered_is_remembered_for_who_takes_over() -> None:
     assert view.held[0].covered_s == 50.0 - D / 3
     released = observe(view_of(lease(0, "other", 3)), lease(0, "", 5), 70.0)
     assert wrote(begin(released, 0), lease(0, "me", 9), 70.0, 70.5).held[0].covered_s == 70.0 - D / 3
-    ours = wrote(let_go(holding(0), 0, 8.0), lease(0, "me", 99), 9.0, 9.0)
-    assert ours.held[0].covered_s == 8.0
+    ours = wrote(let_go(holding(0), 0, 18.0), lease(0, "me", 99), 19.0, 19.0)
+    assert ours.held[0].covered_s == 18.0
     assert holding(0).held[0].covered_s is None, "nobody was there before"
+
+
+def test_who_had_a_slot_for_a_moment_only_may_have_covered_nothing() -> None:
+    view = view_of(lease(0, "other", 3), at_s=50.0)
+    shortly = {"acquired": "2026-01-01T01:00:00.000000Z", "renewed": "2026-01-01T01:00:04.000000Z"}
+    view = observe(observe(view, lease(0, "brief", 5, **shortly), 61.0), lease(0, "", 6, **shortly), 62.0)
+    view = wrote(view, lease(0, "me", 9), 62.0, 62.0)
+    assert view.held[0].covered_s == 50.0 - D / 3, "what the first did counts, until it was last seen"
+    assert wrote(let_go(view, 0, 65.0), lease(0, "me", 12), 66.0, 66.0).held[0].covered_s == 50.0 - D / 3, (
+        "ours neither"
+    )
+    unknown = wrote(view_of(lease(0, "brief", 5, **shortly), at_s=61.0), lease(0, "me", 9), 75.0, 75.0)
+    assert unknown.held[0].covered_s == 61.0 - 2 * D
 
 
 def test_a_renewal_keeps_what_was_covered() -> None:
