@@ -22,7 +22,11 @@ from bench import agents, backlog, pipe
 from bench.processes import free_port
 
 PRONOIA = f"{sys.executable} -m pronoia"
-AGENT = f"{PRONOIA} agent --config {{config}} --data {{dir}}/data --log-level warning"
+# What all agents read is a plain Prometheus file; ours gets a port of its own for its metrics.
+AGENT = (
+    'sh -c "{{ cat {config}; echo admin: 127.0.0.1:{admin}; }} > {dir}/pronoia.yml'
+    f' && exec {PRONOIA} agent --config {{dir}}/pronoia.yml --data {{dir}}/data --log-level warning"'
+)
 TOKEN = "Authorization: Bearer a-token"
 PEERS = {
     "prometheus": "prometheus --enable-feature=agent --config.file={config} --storage.agent.path={dir}/wal"

@@ -6,8 +6,8 @@ both, and reads what the agent's process tree used between two points of steady 
     python -m bench.agents --series 100000 --churn 0.02 --interval 5 --seconds 40 NAME=COMMAND ...
 
 In COMMAND, {config} is a Prometheus configuration file, {write} the sink's URL, {dir} a fresh folder; {norw} leaves
-`remote_write` out of the configuration, for agents that refuse it there. An agent that counts its syncs to disk among
-its own metrics (ours does, on its admin port) has them in the table.
+`remote_write` out of the configuration, for agents that refuse it there. {admin} is a port for the agent's own metrics:
+where they count syncs to disk (`pronoia_log_fsyncs_total`), the table has them.
 """
 
 import argparse
@@ -21,10 +21,9 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, web
 
-from bench.processes import start, stop, usage
+from bench.processes import free_port, start, stop, usage
 from bench.samples import count_series
 
-ADMIN_METRICS = "http://127.0.0.1:15691/metrics"
 NAMES = (
     "kube_pod_status_phase",
     "kube_pod_container_status_restarts_total",
@@ -126,10 +125,10 @@ def configuration(port: int, options: argparse.Namespace, remote_write: bool) ->
     return f"global: {{{timing}, external_labels: {{cluster: c1}}}}\nscrape_configs:\n{jobs}{send}"
 
 
-async def count_fsyncs() -> float | None:
+async def count_fsyncs(port: int) -> float | None:
     """Ask an agent's own metrics how often it synced to disk; None where it does not tell."""
     try:
-        async with ClientSession() as session, session.get(ADMIN_METRICS) as answer:
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
             lines = (await answer.text()).splitlines()
     except ClientError:
         return None
@@ -144,19 +143,21 @@ async def measure(name: str, command: str, options: argparse.Namespace, pages: S
     folder = Path(tempfile.mkdtemp())
     (folder / "config.yml").write_text(configuration(port, options, "{norw}" not in command))
     write = f"http://127.0.0.1:{port}/api/v1/write"
-    filled = command.replace("{norw}", "").format(config=folder / "config.yml", write=write, dir=folder)
+    admin = free_port()
+    places = {"config": folder / "config.yml", "write": write, "dir": folder, "admin": admin}
+    filled = command.replace("{norw}", "").format(**places)
     process = await start(filled, folder)
     deadline = time.monotonic() + 60
     while peers.requests < 3 and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
     await asyncio.sleep(options.interval * 3)
-    synced = await count_fsyncs()
+    synced = await count_fsyncs(admin)
     before, scrapes, began = usage(process.pid), peers.scrapes, time.monotonic()
     peers.counting = True
     await asyncio.sleep(options.seconds)
     after, seconds = usage(process.pid), time.monotonic() - began
     peers.counting = False
-    synced_after = await count_fsyncs()
+    synced_after = await count_fsyncs(admin)
     scrapes = peers.scrapes - scrapes
     await stop(process)
     await runner.cleanup()
