@@ -18,7 +18,7 @@ from ingester.desk import Desk
 from ingester.sinks import Sink, remote_write
 from pipeline import config as configuration
 from pipeline.errors import PermanentError, TransientError
-from pipeline.log.config import open_log
+from pipeline.log.open import open_log
 from pipeline.telemetry import LogMetrics
 from pronoia.component import log_within
 

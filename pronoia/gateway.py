@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from gateway.config import GatewayConfig
 from gateway.service import Gateway
 from pipeline import config as configuration
-from pipeline.log.config import open_log
+from pipeline.log.open import open_log
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.telemetry import LogMetrics, TracingMetrics
 from pipeline.tracing import open_tracing

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from ingester.config import IngesterConfig
 from ingester.service import Ingester
 from pipeline import config as configuration
-from pipeline.log.config import open_log
+from pipeline.log.open import open_log
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.telemetry import IngesterMetrics, LogMetrics, TracingMetrics
 from pipeline.tracing import open_tracing

@@ -21,7 +21,7 @@ from gateway.service import Gateway
 from ingester.service import Ingester
 from ingester.sinks.store import StoreSink
 from pipeline.config import Address, ConfigError, parse_address
-from pipeline.log.config import open_log
+from pipeline.log.open import open_log
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.store import Store
 from pipeline.telemetry import IngesterMetrics, LogMetrics, TracingMetrics

@@ -11,8 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from pipeline.config import Bytes, Seconds, Section
 from pipeline.errors import PermanentError
-from pipeline.log.interface import Log, TopicSpec
-from pipeline.telemetry import LogMetrics
+from pipeline.log.interface import TopicSpec
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -147,26 +146,3 @@ class LogConfig(Section):
             compacted=compacted,
             retention_s=None if compacted else self.sqlite.max_age,
         )
-
-
-def open_log(config: LogConfig, metrics: LogMetrics) -> Log:
-    """Return the configured log, not yet started; raises PermanentError where a part of Pronoia is not installed."""
-    if config.sqlite is not None:
-        from pipeline.log.sqlite import SqliteLog
-
-        return SqliteLog(
-            config.sqlite.path,
-            metrics,
-            max_bytes=config.sqlite.max_bytes,
-            max_pending_bytes=config.sqlite.max_pending_bytes,
-            discard_oldest=True,
-        )
-    assert config.kafka is not None
-    try:
-        # An agent installs without a Kafka client, so this import stands where it is needed.
-        from pipeline.log.kafka import KafkaLog
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("aiokafka"):
-            raise
-        raise PermanentError("a Kafka log needs more than is installed: pip install 'pronoia[gateway]'") from error
-    return KafkaLog(config.kafka, metrics)

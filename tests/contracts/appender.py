@@ -6,7 +6,8 @@ import sys
 from prometheus_client import CollectorRegistry
 
 from pipeline.log import LogFullError, Partition
-from pipeline.log.config import LogConfig, open_log
+from pipeline.log.config import LogConfig
+from pipeline.log.open import open_log
 from pipeline.telemetry import LogMetrics
 
 

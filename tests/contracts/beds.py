@@ -13,8 +13,9 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from prometheus_client import CollectorRegistry
 
 from pipeline.log import Consumer, Log, Partition, Record
-from pipeline.log.config import KafkaConfig, LogConfig, SqliteConfig, open_log
+from pipeline.log.config import KafkaConfig, LogConfig, SqliteConfig
 from pipeline.log.kafka import KafkaLog
+from pipeline.log.open import open_log
 from pipeline.log.sqlite import SqliteLog
 from pipeline.telemetry import LogMetrics
 from pipeline.wire.envelope import Headers

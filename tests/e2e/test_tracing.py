@@ -16,8 +16,8 @@ from agent.config import load
 from agent.service import Agent
 from gateway.config import GatewayConfig
 from gateway.service import Gateway
-from pipeline.log.config import open_log
 from pipeline.log.interface import Partition
+from pipeline.log.open import open_log
 from pipeline.telemetry import LogMetrics
 from pipeline.wire.envelope import from_headers
 from tests.e2e.exporter import Exporter, Target

@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from gateway.config import GatewayConfig
 from gateway.service import Gateway
-from pipeline.log.config import LogConfig, open_log
+from pipeline.log.config import LogConfig
 from pipeline.log.interface import Partition
+from pipeline.log.open import open_log
 from pipeline.telemetry import LogMetrics
 from pipeline.wire import snappy
 from pipeline.wire.envelope import from_headers

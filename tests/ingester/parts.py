@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 from ingester.config import IngesterConfig
 from ingester.dead_letters import DeadLetter, from_record
 from ingester.service import Ingester
-from pipeline.log.config import open_log
 from pipeline.log.interface import Log, Partition
+from pipeline.log.open import open_log
 from pipeline.telemetry import IngesterMetrics, LogMetrics
 from pipeline.tracing import OFF, Tracing
 from pipeline.wire import snappy

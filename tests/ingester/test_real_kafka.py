@@ -15,8 +15,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from pipeline.log.config import KafkaConfig, LogConfig, open_log
+from pipeline.log.config import KafkaConfig, LogConfig
 from pipeline.log.interface import Log, Partition
+from pipeline.log.open import open_log
 from pipeline.telemetry import LogMetrics
 from tests.ingester.parts import Answer, Lane, Sample, Store, append, until
 from tests.servers.kafka import Kafka

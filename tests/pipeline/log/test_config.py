@@ -5,8 +5,9 @@ import pytest
 from pipeline.config import ConfigError, parse, validate
 from pipeline.errors import PermanentError
 from pipeline.log import TopicSpec
-from pipeline.log.config import LogConfig, SaslConfig, open_log
+from pipeline.log.config import LogConfig, SaslConfig
 from pipeline.log.kafka import KafkaLog
+from pipeline.log.open import open_log
 from pipeline.log.sqlite import SqliteLog
 from tests.contracts.beds import metrics
 

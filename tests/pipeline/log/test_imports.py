@@ -17,7 +17,8 @@ def test_a_missing_kafka_client_names_the_extra_that_brings_it() -> None:
         "import sys; sys.modules['aiokafka'] = None\n"
         "from prometheus_client import CollectorRegistry\n"
         "from pipeline.telemetry import LogMetrics\n"
-        "from pipeline.log.config import LogConfig, open_log\n"
+        "from pipeline.log.config import LogConfig\n"
+        "from pipeline.log.open import open_log\n"
         "open_log(LogConfig(kafka={'brokers': ['h:1']}), LogMetrics(CollectorRegistry()))"
     )
     assert "PermanentError" in done.stderr
