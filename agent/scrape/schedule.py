@@ -57,9 +57,7 @@ def first_due_ms(now_ms: int, interval_ms: int, phase_ms: int, uncovered_ms: int
     between two scrapes: soon, but not all targets' at once.
     """
     due_ms = next_due_ms(now_ms, interval_ms, phase_ms)
-    if uncovered_ms is None or uncovered_ms > 2 * interval_ms:
-        return due_ms
-    if now_ms - (due_ms - interval_ms) > uncovered_ms + timeout_ms:
+    if uncovered_ms is None or now_ms - (due_ms - interval_ms) > uncovered_ms + timeout_ms:
         return due_ms
     spread_ms = min(interval_ms * CATCH_UP, CATCH_UP_MS)
     return min(due_ms, now_ms + int(phase_ms / interval_ms * spread_ms))

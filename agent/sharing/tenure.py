@@ -7,6 +7,8 @@ from math import inf
 from typing import Final
 
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+FINDING_S: Final = 30.0
+"""How long finding the targets may take at the beginning of a turn."""
 
 
 def boot_s() -> float:
@@ -26,6 +28,7 @@ class Tenure:
     until_s: float
     covered_s: float | None
     clock: Callable[[], float]
+    began_s: float
     is_closing: bool = False
 
     @property
@@ -38,8 +41,12 @@ class Tenure:
         return self.clock() < self.until_s
 
     def uncovered_since_s(self) -> float | None:
-        """Return how long ago the targets were surely scraped for the last time before this turn."""
-        return None if self.covered_s is None else self.clock() - self.covered_s
+        """Return how long ago the targets were surely scraped for the last time before this turn.
+
+        None, too, for targets that are found when it has lasted for a while: those are new.
+        """
+        now_s = self.clock()
+        return None if self.covered_s is None or now_s - self.began_s > FINDING_S else now_s - self.covered_s
 
     def end(self) -> None:
         """Keep nothing from now on."""

@@ -199,7 +199,7 @@ class Worker:
             if known is not None:
                 known.until_s = held.until_s
                 continue
-            self.tenures[slot] = Tenure(slot, self._seed, held.until_s, held.covered_s, self._clock)
+            self.tenures[slot] = Tenure(slot, self._seed, held.until_s, held.covered_s, self._clock, self._clock())
             self._metrics.takeovers.inc()
             logger.info("a slot is ours: its targets are scraped from here", extra={"slot": slot})
         for slot in self.tenures.keys() - view.held.keys():

@@ -21,7 +21,7 @@ from tests.agent.scrape.test_pool import VirtualClock, World, world
 
 
 def tenure(until_s: float = 1e12, covered_s: float | None = None, at_s: float = 0.0) -> Tenure:
-    return Tenure(0, "c1", until_s, covered_s, lambda: at_s)
+    return Tenure(0, "c1", until_s, covered_s, lambda: at_s, began_s=5.0)
 
 
 @dataclass
@@ -157,7 +157,7 @@ INTERVAL, TIMEOUT = 10_000, 2_000
         (100_000, None, 104_000),  # nobody before: as everybody
         (100_000, 6_500, 100_400),  # the one at 94,000 may not have come to its end
         (100_000, 3_000, 104_000),  # it surely did
-        (100_000, 20_001, 104_000),  # so long ago that it makes no difference
+        (100_000, 25_000, 100_400),  # more than one is missing: late is better than later
         (103_900, 9_000, 104_000),  # the next one comes first
     ],
 )
@@ -172,3 +172,4 @@ def test_a_tenure_ends_by_the_clock_alone() -> None:
     assert not tenure(until_s=10.0, at_s=10.0).may_keep()
     assert tenure(until_s=10.0, at_s=10.0).has_ended
     assert tenure(covered_s=4.0, at_s=10.0).uncovered_since_s() == 6.0
+    assert tenure(covered_s=4.0, at_s=36.0).uncovered_since_s() is None, "what is found so late is new"
