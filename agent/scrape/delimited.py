@@ -9,7 +9,8 @@ from agent.scrape.dialect import DelimitedDialect
 from agent.scrape.loose import encode_histograms, encode_loose
 from agent.scrape.part import Part
 from agent.scrape.plain import PlainTable
-from agent.scrape.restructure import COMMENT, DROPPED, FIRST_TIMED, Restructuring
+from agent.scrape.restructure import Restructuring
+from agent.scrape.series import COMMENT, DROPPED, FIRST_TIMED
 from agent.scrape.table import Reading, Steps, TableOptions
 from agent.scrape.timed import VALUE_BYTES, Loose
 from agent.scrape.values import Values

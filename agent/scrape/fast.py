@@ -12,7 +12,8 @@ from agent.scrape.body import Body
 from agent.scrape.delimited import DelimitedTable
 from agent.scrape.dialect import TextDialect
 from agent.scrape.plain import PlainTable, page_length, split
-from agent.scrape.restructure import COMMENT, Restructuring, cut_end
+from agent.scrape.restructure import Restructuring, cut_end
+from agent.scrape.series import COMMENT
 from agent.scrape.table import MAX_AHEAD_MS, Reading, Steps, Table, TableOptions
 from agent.scrape.values import Values
 from pipeline.wire.exposition import Format, Lines, delimited

@@ -6,30 +6,23 @@ series' labels are encoded when it is first seen. The samples of a scrape share 
 """
 
 import math
-from array import array
 from collections.abc import Callable, Generator, Iterator
 from itertools import compress
 from operator import ne
 
 from agent.scrape.body import Body
 from agent.scrape.dialect import TAIL, TextDialect
+from agent.scrape.draft import RefusedError, see_timed
 from agent.scrape.loose import encode_loose, encode_singles
 from agent.scrape.part import Part
-from agent.scrape.restructure import (
-    COMMENT,
-    DROPPED,
-    FIRST_TIMED,
-    RefusedError,
-    Restructuring,
-    cut_end,
-    see_timed,
-)
-from agent.scrape.stems import Stems, StemStore
+from agent.scrape.restructure import Restructuring, cut_end
+from agent.scrape.series import COMMENT, DROPPED, FIRST_TIMED, KnownSeries
+from agent.scrape.stems import Stems
 from agent.scrape.table import MAX_AHEAD_MS, PageError, Reading, Steps, TableOptions
-from agent.scrape.timed import Loose, Timed, settle, split_timed
+from agent.scrape.timed import Loose, settle, split_timed
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Lines, Sample, UnterminatedError
-from pipeline.wire.remote_write import STALE_NAN, Labels, pack_double
+from pipeline.wire.remote_write import Labels, pack_double
 
 SLICE_BYTES = 2 << 20
 SLICE_CHANGES = 5_000
@@ -37,28 +30,15 @@ SLICE_ENDS = 5_000
 SLICE_TIMED = 10_000
 
 
-class PlainTable:
+class PlainTable(KnownSeries):
     """See `agent.scrape.table.Table`."""
 
     def __init__(self, encode: Callable[[Labels], bytes | None], options: TableOptions) -> None:
-        self.encode = encode
-        self.options = options
-        self.format = Format.TEXT
-        self._lines: list[bytes] = []
-        self.key_bytes = array("I")
-        self.slots = array("i")
         self._plain = Stems()
-        self.stems: StemStore = self._plain
-        self.line_of_stem = array("i")
-        self.live = bytearray()
-        self.timed: dict[int, Timed] = {}
-        self._next_timed = FIRST_TIMED
-        self._by_head: dict[int, int] = {}
+        super().__init__(encode, options, self._plain)
+        self._lines: list[bytes] = []
         self._spare: bytes | bytearray = b""
-        self.samples = self.dropped = self.duplicates = 0
         self.settle, self.encode_singles = settle, encode_singles
-        self.unsure = False
-        """After a page that was refused half-way, stems may hold its values: the next good page reads every value."""
 
     # ── reading ──
 
@@ -223,10 +203,6 @@ class PlainTable:
                 timed.live, timed.last_ms = False, max(timed.last_ms, reading.at_ms)
         yield
 
-    def marker(self, slot: int) -> bytes:
-        """Return the value that ends a series: of text, all have numbers."""
-        return STALE_NAN
-
     def end_all(self, reading: Reading) -> Steps:
         """End every series that is live."""
         return self._end_unseen(set(), reading)
@@ -253,58 +229,6 @@ class PlainTable:
         """Return memory that a page has come in and that is not needed any more."""
         spare, self._spare = self._spare, b""
         return spare
-
-    # ── series, by their labels ──
-
-    def find(self, head: bytes) -> int:
-        """Return the stem or timed series with these labels, or COMMENT where there is none."""
-        slot = self._by_head.get(hash(head), COMMENT)
-        if slot == COMMENT or (self.stems.head(slot) if slot >= 0 else self.timed[slot].head) != head:
-            return COMMENT
-        return slot
-
-    def add(self, head: bytes, value: bytes, line: int, timed: Timed | None) -> int:
-        """Add a series, ordinary with its value or timed; return its number."""
-        if timed is not None:
-            slot = self._next_timed
-            self._next_timed -= 1
-            self.timed[slot] = timed
-        else:
-            slot = len(self.stems)
-            self.stems.append(head, value)
-            self.line_of_stem.append(line)
-            self.live.append(1)
-        self._by_head.setdefault(hash(head), slot)
-        return slot
-
-    def answer_to(self, head: bytes, slot: int) -> None:
-        """Let `find` return this series for these labels."""
-        self._by_head[hash(head)] = slot
-
-    def remove(self, slot: int) -> bytes:
-        """Take a series out; return its labels. The last stem takes a stem's place, and its line is told."""
-        if slot <= FIRST_TIMED:
-            head = self.timed.pop(slot).head
-            self._forget(head, slot)
-            return head
-        head = self.stems.head(slot)
-        self._forget(head, slot)
-        last = len(self.stems) - 1
-        if slot != last:
-            moved = self.stems.head(last)
-            if self._by_head.get(hash(moved)) == last:
-                self._by_head[hash(moved)] = slot
-            self.live[slot] = self.live[last]
-            self.line_of_stem[slot] = self.line_of_stem[last]
-            self.slots[self.line_of_stem[last]] = slot
-        self.stems.drop(slot)
-        self.line_of_stem.pop()
-        self.live.pop()
-        return head
-
-    def _forget(self, head: bytes, slot: int) -> None:
-        if self._by_head.get(hash(head)) == slot:
-            del self._by_head[hash(head)]
 
 
 def split(page: bytes | bytearray, length: int) -> Iterator[list[bytes]]:

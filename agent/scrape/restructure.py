@@ -5,41 +5,19 @@ last page, or none, which makes it a first sight: parsed, labelled, encoded. Lin
 one go. The table changes only when the whole page is good.
 """
 
-from array import array
-from itertools import compress
-from typing import TYPE_CHECKING, Final, NoReturn
-
 from agent.scrape.alignment import Alignment, align
 from agent.scrape.dialect import Dialect
+from agent.scrape.draft import Draft, see_timed
 from agent.scrape.labelling import ScrapeError
+from agent.scrape.series import COMMENT, DROPPED, DUPLICATE, FIRST_TIMED, KnownSeries
 from agent.scrape.table import Reading, Steps
-from agent.scrape.timed import VALUE_BYTES, Timed
+from agent.scrape.timed import VALUE_BYTES
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.exposition import End, Format, Sample, UnterminatedError
 from pipeline.wire.histogram import InvalidHistogramError
 
-if TYPE_CHECKING:
-    from agent.scrape.plain import PlainTable
-
-COMMENT: Final = -1
-DROPPED: Final = -2
-DUPLICATE: Final = -3
-FIRST_TIMED: Final = -16
-"""What a line may be beside an ordinary series: those are numbered from 0, timed ones from FIRST_TIMED downwards."""
-
 _SLICE_LINES = 2_000
-_SLICE_ENDS = 1_000
-_SLICE_STEMS = 100_000
 _SLICE_SIGHTS = 125
-_NEVER_NEWER = 2**63 - 1
-
-
-class RefusedError(Exception):
-    """A page cannot be used; `seen` are the series that it had shown before that was clear."""
-
-    def __init__(self, reason: str, seen: set[int]) -> None:
-        super().__init__(reason)
-        self.seen = seen
 
 
 def cut_end(lines: list[bytes], page_format: Format) -> str | None:
@@ -54,46 +32,28 @@ def cut_end(lines: list[bytes], page_format: Format) -> str | None:
     return None
 
 
-def see_timed(slot: int, head: bytes, sample: Sample, timestamp_ms: int, reading: Reading) -> None:
-    """Note a sample with a timestamp of its own, and its exemplars."""
-    reading.see_timed(slot, sample.value, timestamp_ms)
-    for exemplar in sample.exemplars:
-        reading.exemplars.append((head, exemplar, timestamp_ms))
-
-
-class Restructuring:
+class Restructuring(Draft):
     """One reading of one page, from the table's last state to its next."""
 
     def __init__(
         self,
-        table: "PlainTable",
+        table: KnownSeries,
         old: list[bytes],
         lines: list[bytes],
         page_format: Format,
         reading: Reading,
         dialect: Dialect,
     ) -> None:
-        self._table = table
+        super().__init__(table, page_format, dialect, reading)
         self._lines = lines
         self._old = old
-        self._format = page_format
-        self._reading = reading
-        self._dialect = dialect
         # What was good in the other format need not be good in this one.
         self._unsure = table.unsure or page_format is not table.format
-        self._slots = array("i")
-        self._key_bytes = array("I")
         self._next_old = 0
         self._matched = bytearray(len(self._old))
         self._alignment: Alignment | None = None
         self._by_key: dict[bytes, int] | None = None
-        self._line_of_stem = array("i", [-1]) * len(table.stems)
-        self._timed_seen: set[int] = set()
         self._line_of_timed: dict[int, int] | None = None
-        self._stems_before = len(table.stems)
-        self._timed_before = set(table.timed)
-        self._added = 0
-        self._replaced: list[tuple[bytes, int]] = []
         self._cost = 0
 
     def run(self, problem: str | None) -> Steps:
@@ -321,10 +281,6 @@ class Restructuring:
             return self._add(number, head, sample, timestamp_ms, late=seen, instead_of=slot)
         return slot
 
-    def _count_added(self, added: bool) -> None:
-        # As in Prometheus nothing is new on a page that will be refused.
-        self._added += added and not self._dialect.problem()
-
     def _had(self, old: int, series: bytes) -> bool:
         """Tell whether an old line shows a series with this text; its own line is then still to come."""
         return self._old[old][: self._table.key_bytes[old]] == series
@@ -334,104 +290,3 @@ class Restructuring:
             slots = self._table.slots
             self._line_of_timed = {slot: old for old, slot in enumerate(slots) if slot <= FIRST_TIMED}
         return slot in self._line_of_timed and self._had(self._line_of_timed[slot], series)
-
-    def _add(
-        self,
-        number: int,
-        head: bytes,
-        sample: Sample,
-        timestamp_ms: int | None,
-        late: bool = False,
-        instead_of: int = COMMENT,
-    ) -> int:
-        """Add a series at once; should the page be refused, it is taken out again."""
-        table, timed = self._table, None
-        self._count_added(True)
-        if timestamp_ms is not None:
-            timed = Timed(head, last_ms=_NEVER_NEWER) if late else Timed(head)
-        else:
-            self._reading.exemplars += ((head, exemplar, self._reading.at_ms) for exemplar in sample.exemplars)
-        slot = table.add(head, sample.value, number, timed)
-        if timed is None:
-            self._line_of_stem.append(number)
-        else:
-            self._timed_seen.add(slot)
-            assert timestamp_ms is not None
-            see_timed(slot, head, sample, timestamp_ms, self._reading)
-        if instead_of != COMMENT and not late:
-            table.answer_to(head, slot)
-            self._replaced.append((head, instead_of))
-        return slot
-
-    # ── the end ──
-
-    def _refuse(self, reason: str, lines: int, scraped: int = 0) -> NoReturn:
-        """Refuse the page: what was read up to line `lines` has been seen; `scraped` counts the line itself."""
-        if (beyond := self._beyond_limit()) is not None:
-            self._leave_out(beyond)
-        kinds = self._slots[:lines]
-        self._reading.scraped = sum(slot != COMMENT for slot in kinds) + scraped
-        self._reading.kept = sum(slot not in (COMMENT, DROPPED) for slot in kinds)
-        self._reading.added = self._added
-        before = self._stems_before
-        seen = {slot for slot, line in enumerate(self._line_of_stem[:before]) if line >= 0}
-        self._forget_added()
-        raise RefusedError(reason, seen | (self._timed_seen & self._timed_before))
-
-    def _forget_added(self) -> None:
-        table = self._table
-        for slot in range(len(table.stems) - 1, self._stems_before - 1, -1):
-            table.remove(slot)
-        for slot in table.timed.keys() - self._timed_before:
-            table.remove(slot)
-        for head, slot in self._replaced:
-            table.answer_to(head, slot)
-
-    def _beyond_limit(self) -> int | None:
-        """Return the first line beyond the sample limit; None where there is none."""
-        limit = self._table.options.sample_limit
-        if not limit:
-            return None
-        kept = [line for line, slot in enumerate(self._slots) if slot not in (COMMENT, DROPPED, DUPLICATE)]
-        return kept[limit] if len(kept) > limit else None
-
-    def _leave_out(self, beyond: int) -> None:
-        """Take it that the lines from here on showed nothing."""
-        within = set(self._slots[:beyond])
-        self._added -= sum(line >= beyond for line in self._line_of_stem[self._stems_before :])
-        for slot in range(self._stems_before):
-            if slot not in within:
-                self._line_of_stem[slot] = -1
-        self._timed_seen &= within
-
-    def _commit(self) -> Steps:
-        """Let the table become what the page showed."""
-        table, reading = self._table, self._reading
-        reading.added = self._added
-        table.slots, table.key_bytes, table.format = self._slots, self._key_bytes, self._format
-        table.line_of_stem = self._line_of_stem
-        # From the last one down: the stem that fills a gap is then always one that stays.
-        gone: list[int] = []
-        for end in range(len(table.stems), 0, -_SLICE_STEMS):
-            start = max(end - _SLICE_STEMS, 0)
-            gone += compress(range(end - 1, start - 1, -1), map((0).__gt__, reversed(self._line_of_stem[start:end])))
-            yield
-        for number, slot in enumerate(gone, 1):
-            self._end(slot, bool(table.live[slot]))
-            if number % _SLICE_ENDS == 0:
-                yield
-        yield
-        for slot in table.timed.keys() - self._timed_seen:
-            self._end(slot, table.timed[slot].live)
-        table.samples = len(self._slots) - self._slots.count(COMMENT)
-        yield
-        table.dropped = self._slots.count(DROPPED)
-        yield
-        table.duplicates = self._slots.count(DUPLICATE)
-        yield
-
-    def _end(self, slot: int, live: bool) -> None:
-        marker = self._table.marker(slot)
-        head = self._table.remove(slot)
-        if live:
-            self._reading.end(head, marker)

@@ -1,4 +1,4 @@
-"""The `log:` section of a configuration, and the one place that turns it into a log.
+"""The `log:` section of a configuration.
 
 log: {kafka: {brokers: ["127.0.0.1:9092"], topic_prefix: "pronoia."}}
 log: {sqlite: {path: data/log}}
