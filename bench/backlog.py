@@ -19,7 +19,7 @@ from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector, web
 
-from bench.pipe import HEADERS, SAMPLES_PER_REQUEST, Push
+from bench.pipe import HEADERS, SAMPLES_PER_REQUEST, Push, listen
 from bench.processes import resident_mib, start, stop, usage
 from bench.samples import count_series, requests
 
@@ -44,14 +44,6 @@ class Counter:
         """Count what waits, off the event loop."""
         bodies, self.waiting = self.waiting, []
         self.samples += await asyncio.to_thread(lambda: sum(map(count_series, bodies)))
-
-    async def listen(self) -> tuple[web.AppRunner, str]:
-        app = web.Application(client_max_size=1 << 30)
-        app.router.add_post("/{any:.*}", self.write)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/api/v1/write"
 
 
 @dataclass(frozen=True)
@@ -92,7 +84,7 @@ async def fill(url: str, command: str, samples: int, header: str, folder: Path) 
 async def drain(command: str, samples: int, folder: Path) -> Drained:
     """Let an ingester drain what is there."""
     sink = Counter()
-    runner, write = await sink.listen()
+    runner, write = await listen(sink.write)
     ingester = await start(command.format(write=write, dir=folder), folder, "ingester.log")
     began_s, resident = 0.0, list[float]()
     sink.last_s = time.monotonic()

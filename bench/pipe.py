@@ -14,7 +14,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,16 @@ HEADERS = {
 SAMPLES_PER_REQUEST = 2000
 
 
+async def listen(write: Callable[[web.Request], Awaitable[web.Response]]) -> tuple[web.AppRunner, str]:
+    """Serve a remote-write receiver on a free port; return it, and its URL."""
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_post("/{any:.*}", write)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/api/v1/write"
+
+
 @dataclass
 class Sink:
     """The store: takes everything, keeps it for counting."""
@@ -42,14 +52,6 @@ class Sink:
         self.bodies.append(await request.read())
         self.last_s = time.monotonic()
         return web.Response(status=204)
-
-    async def listen(self) -> tuple[web.AppRunner, str]:
-        app = web.Application(client_max_size=1 << 30)
-        app.router.add_post("/{any:.*}", self.write)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/api/v1/write"
 
     async def quiet(self, seconds: float) -> None:
         """Wait until nothing has come for so long."""
@@ -131,7 +133,7 @@ async def measure(system: str, chosen: argparse.Namespace, bodies: Sequence[byte
     """Push everything through one system and return how it did."""
     name, url, *commands = system.split(",")
     sink, folder = Sink(), Path(tempfile.mkdtemp())
-    runner, write = await sink.listen()
+    runner, write = await listen(sink.write)
     filled = [command.format(write=write, dir=folder) for command in commands]
     running = [await start(command, folder, f"log{i}") for i, command in enumerate(filled)]
     headers = dict(HEADERS)
