@@ -27,7 +27,8 @@ class Part:
 def join_parts(parts: Sequence[Part], max_samples: int, max_bytes: int) -> list[Part]:
     """Join neighbours, in their order, as far as they stay within the samples and decompressed bytes of one record.
 
-    Nothing is decompressed for it: blocks of snappy join, and so do messages of protobuf (ARCHITECTURE 1).
+    Nothing is decompressed for it: blocks of snappy join, and so do messages of protobuf (ARCHITECTURE 1). What belongs
+    to a trace is joined with its like only, so that the trace leads to what became of it.
     """
     return [_joined(group) for group in _groups(parts, max_samples, max_bytes)]
 
@@ -36,7 +37,8 @@ def _groups(parts: Sequence[Part], max_samples: int, max_bytes: int) -> Iterator
     group, samples, raw_bytes = list[Part](), 0, 0
     for part in parts:
         samples, raw_bytes = samples + part.items, raw_bytes + part.raw_bytes
-        if group and (samples > max_samples or raw_bytes > max_bytes):
+        full = samples > max_samples or raw_bytes > max_bytes
+        if group and (full or part.traceparent != group[0].traceparent):
             yield group
             group, samples, raw_bytes = [], part.items, part.raw_bytes
         group.append(part)
@@ -53,6 +55,5 @@ def _joined(parts: Sequence[Part]) -> Part:
         raw_bytes=sum(part.raw_bytes for part in parts),
         earliest_ms=min(part.earliest_ms for part in parts),
         latest_ms=max(part.latest_ms for part in parts),
-        # A batch carries one context: of several traced scrapes the first stays connected.
-        traceparent=next((part.traceparent for part in parts if part.traceparent), ""),
+        traceparent=parts[0].traceparent,
     )

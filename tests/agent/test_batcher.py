@@ -70,8 +70,10 @@ def test_a_part_beyond_the_bounds_goes_by_itself_and_unchanged() -> None:
     assert join_parts([part(1), large, part(1)], 100, 10)[1] is large
 
 
-def test_a_batch_carries_the_first_context_of_its_scrapes() -> None:
-    assert join_parts([part(1), part(1, context="00-a"), part(1, context="00-b")], 100, 100)[0].traceparent == "00-a"
+def test_what_belongs_to_a_trace_is_joined_with_its_like_only() -> None:
+    contexts = ["", "", "00-a", "00-a", "00-b", ""]
+    batches = join_parts([part(1, context=context) for context in contexts], 100, 100)
+    assert [(batch.items, batch.traceparent) for batch in batches] == [(2, ""), (2, "00-a"), (1, "00-b"), (1, "")]
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.binary(max_size=30))), st.integers(1, 100), st.integers(1, 100))
