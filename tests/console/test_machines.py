@@ -7,13 +7,11 @@ from console.machines import MOST, machines
 from tests.console.conftest import Running
 from tests.pipeline.store.requests import series
 
-NOW_S = int(time.time()) // 15 * 15
 
-
-async def write(console: Running, instance: str, **of_linux: float) -> None:
+async def write(console: Running, instance: str, now_s: int, **of_linux: float) -> None:
     """Write a quarter of an hour of a machine with two processors that are 75 % busy."""
     for n in range(61):
-        at_ms = (NOW_S - 900 + n * 15) * 1000
+        at_ms = (now_s - 900 + n * 15) * 1000
         common = {"instance": instance, "job": "node", "cluster": "c"}
         await console.store.append(
             b"".join(
@@ -39,8 +37,9 @@ async def write(console: Running, instance: str, **of_linux: float) -> None:
     ids=["linux", "macos"],
 )
 async def test_a_machine_is_summed_up_from_its_series(console: Running, memory: dict[str, float]) -> None:
-    await write(console, "a", **memory)
-    found = await machines(console.store, NOW_S)
+    now_s = int(time.time()) // 15 * 15
+    await write(console, "a", now_s, **memory)
+    found = await machines(console.store, now_s)
     assert found["total"] == 1
     [machine] = found["machines"]
     assert machine["labels"] == {"cluster": "c", "instance": "a", "job": "node"}
