@@ -43,6 +43,9 @@ async def ensure(admin: Any, spec: TopicSpec, *, may_create: bool) -> Topic:
 
 async def count_partitions(admin: Any, topic: str) -> int | None:
     """Return how many partitions a topic has, all with a leader; None where there is no such topic."""
+    # A broker, as it comes, makes a topic that is asked for by its name, with settings of its own.
+    if topic not in await admin.list_topics():
+        return None
     found = (await admin.describe_topics([topic]))[0]
     if found["error_code"] == UNKNOWN_TOPIC:
         return None
@@ -67,10 +70,11 @@ async def _create(admin: Any, spec: TopicSpec) -> None:
     topic = NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=settings)
     answer = await admin.create_topics([topic])
     for _, code, *message in answer.topic_errors:
+        if code == 0:
+            logger.info("created a Kafka topic", extra={"topic": spec.name, "partitions": spec.partitions})
         # Another process may have been quicker.
-        if code not in (0, TOPIC_EXISTS):
+        elif code != TOPIC_EXISTS:
             raise for_code(code)(message[0] if message else spec.name)
-    logger.info("created a Kafka topic", extra={"topic": spec.name, "partitions": spec.partitions})
 
 
 async def _await_leaders(admin: Any, topic: str) -> int:
