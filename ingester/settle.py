@@ -80,10 +80,9 @@ class Settled:
         if not verdict.fresh or not envelope.digest or envelope.origin is not Origin.FOREIGN:
             return verdict
         digest = (envelope.cluster, envelope.digest)
-        # A foreign sender's retry has the same bytes: after a gateway died it goes to another one, and to the same one
-        # where only the answer was lost on its way. What holds no items (metadata) is sent again on purpose.
-        known = self.digests.get(digest)
-        retried = known is not None and (envelope.items > 0 or known != envelope.epoch)
+        # A foreign sender's retry after one gateway died goes to another, with the same bytes. Within one gateway's
+        # life the same bytes again are what the sender wants, as far as anybody can know: it had its answer.
+        retried = self.digests.get(digest, envelope.epoch) != envelope.epoch
         return verdict._replace(fresh=not retried, digest=digest)
 
     def apply(self, verdict: Verdict) -> None:

@@ -118,14 +118,9 @@ def test_a_foreign_senders_retry_by_another_gateway_is_a_duplicate() -> None:
     assert settled.lanes[LaneKey("c1", "g2", 2, 0)].next == Place(1, 0)
 
 
-def test_a_foreign_senders_retry_by_the_same_gateway_is_a_duplicate_where_its_answer_was_lost() -> None:
+def test_the_same_bytes_again_through_the_same_gateway_are_what_the_sender_wants() -> None:
     lane = Lane(agent="g1", epoch=1, origin=Origin.FOREIGN, digest="d1")
-    assert totals(see(Settled(True), lane.round(0)[0], lane.round(0)[0])) == (1, 0, 0)
-
-
-def test_metadata_may_come_again_with_the_same_bytes() -> None:
-    lane = Lane(agent="g1", epoch=1, origin=Origin.FOREIGN, digest="d1")
-    assert [v.fresh for v in see(Settled(True), lane.round(0, 0)[0], lane.round(0, 0)[0])] == [True, True]
+    assert [v.fresh for v in see(Settled(True), lane.round(0)[0], lane.round(0)[0])] == [True, True]
 
 
 def test_old_digests_are_forgotten() -> None:
