@@ -24,7 +24,7 @@ StreamKey = tuple[str, str]
 
 @dataclass(slots=True)
 class Replayed:
-    """What a replay came to, in items and records. `already`: the store said that it had them."""
+    """What a replay came to, in items and records. `already`: the store said that it has them, or later ones."""
 
     records: int = 0
     delivered: int = 0

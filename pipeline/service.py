@@ -108,6 +108,7 @@ class Admin:
             at = f"{self.address.host}:{self.address.port}"
             raise PermanentError(f"the admin port cannot listen on {at}: {error.strerror}") from error
         self.port = self._runner.addresses[0][1]
+        logger.info("the admin port listens", extra={"address": f"{self.address.host}:{self.port}"})
 
     async def drain(self) -> None:
         """Stop listening."""

@@ -21,6 +21,7 @@ from pipeline.errors import PermanentError, TransientError
 from pipeline.log.open import open_log
 from pipeline.telemetry import LogMetrics
 from pronoia.component import log_within
+from pronoia.status import USUAL_URLS
 
 
 @dataclass(slots=True)
@@ -111,23 +112,22 @@ def where_to_ask(command: CommandT) -> CommandT:
 
 @asynccontextmanager
 async def desk_of(file: Path | None, url: str | None, data: Path) -> AsyncIterator[AnyDesk]:
-    """Ask the ingester that runs, at `url` or where the configuration says; without one open the log.
+    """Ask the ingester that runs, at `url`, where the configuration says, or at a usual address; else open the log.
 
     Raises PipelineError.
     """
-    if url is None and file is None:
-        raise PermanentError("give --config or --url")
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)))
         if url is not None:
             yield RemoteDesk(session, url.rstrip("/"))
             return
-        assert file is not None
-        config, admins = _load(file)
+        config, admins = (None, list(USUAL_URLS)) if file is None else _load(file)
         for admin in admins:
             if await _answers(session, admin):
                 yield RemoteDesk(session, admin)
                 return
+        if config is None:
+            raise PermanentError(f"no ingester answers at {' or '.join(USUAL_URLS)}: give --url, or --config")
         log = open_log(log_within(data, config.log), LogMetrics(CollectorRegistry()))
         await log.start()
         stack.push_async_callback(log.close)

@@ -52,7 +52,7 @@ def replay(
         click.echo(json.dumps(counts))
         return
     click.echo(
-        f"{counts['records']} records: {counts['delivered']} items delivered, {counts['already']} the store had"
-        f" already, {counts['rejected']} refused (see dead-letters), {counts['duplicated']} were in the log twice,"
-        f" {counts['unreadable_records']} records could not be read"
+        f"{counts['records']} records: {counts['delivered']} items delivered, {counts['already']} the store has"
+        f" or says come too late, {counts['rejected']} refused (see dead-letters),"
+        f" {counts['duplicated']} were in the log twice, {counts['unreadable_records']} records could not be read"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import click
 
-_USUAL = ("http://127.0.0.1:15694", "http://127.0.0.1:15690")
+USUAL_URLS = ("http://127.0.0.1:15694", "http://127.0.0.1:15690")
 _COLUMNS = (
     "cluster",
     "signal",
@@ -28,7 +28,7 @@ _COLUMNS = (
 def status(url: str | None, as_json: bool) -> None:
     """Show per cluster and sink what came, what was delivered, and what was not."""
     try:
-        found = asyncio.run(_ask([url] if url else list(_USUAL)))
+        found = asyncio.run(_ask([url] if url else list(USUAL_URLS)))
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise click.ClickException(f"no status: {error or type(error).__name__}") from error
     if as_json:
@@ -44,7 +44,9 @@ async def _ask(urls: list[str]) -> dict[str, Any]:
         for number, url in enumerate(urls):
             try:
                 async with session.get(url.rstrip("/") + "/api/v1/status") as response:
-                    content: dict[str, Any] = await response.json(content_type=None)
+                    if response.content_type != "application/json":
+                        raise ValueError(f"{url} is no ingester's admin address (HTTP {response.status})")
+                    content: dict[str, Any] = await response.json()
             except aiohttp.ClientConnectorError:
                 if number + 1 == len(urls):
                     raise

@@ -1,7 +1,7 @@
 """From a page's labels to what is stored: target labels, metric relabelling, limits, external labels; then encoded.
 
 Runs once for every distinct series text. Source: prometheus/scrape/scrape.go (mutateSampleLabels, verifyLabelLimits);
-DESIGN decision 8 for the cluster's label.
+ARCHITECTURE 8 for the cluster's label.
 """
 
 import re

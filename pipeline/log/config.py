@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from pipeline.config import Bytes, Seconds, Section
+from pipeline.config import Bytes, FilePath, Seconds, Section
 from pipeline.errors import PermanentError
 from pipeline.log.interface import TopicSpec
 
@@ -22,7 +22,7 @@ class SaslConfig(Section):
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
     username: str
     password: SecretStr | None = None
-    password_file: Path | None = None
+    password_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
@@ -43,9 +43,9 @@ class SaslConfig(Section):
 class TlsConfig(Section):
     """How to tell that the brokers are who they say, and how we prove the same (PEM files)."""
 
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
     insecure_skip_verify: bool = False
 
     @model_validator(mode="after")
