@@ -28,6 +28,17 @@ PARTITIONS = 6
 WINDOW = 200
 
 
+STARTED: list[Process] = []
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_stays() -> AsyncIterator[None]:
+    """Stop what a test that failed has left running."""
+    yield
+    while STARTED:
+        await STARTED.pop().kill()
+
+
 class IngesterProcess:
     """`pronoia ingester`, with its configuration in a folder."""
 
@@ -43,6 +54,7 @@ class IngesterProcess:
         (folder / "ingester.yaml").write_text(yaml.safe_dump(plain))
         command = (sys.executable, "-m", "pronoia", "ingester", "--config", folder / "ingester.yaml")
         self.process = Process(command, folder)
+        STARTED.append(self.process)
 
     async def start(self) -> None:
         await self.process.start(self._ready)
