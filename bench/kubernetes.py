@@ -169,7 +169,9 @@ async def measure(name: str, command: str, cluster: Kubernetes, options: argpars
     folder = Path(tempfile.mkdtemp())
     (folder / "config.yml").write_text(configuration(cluster, port, port))
     began = time.monotonic()
-    process = await start(command.format(config=folder / "config.yml", dir=folder, port=free_port()), folder)
+    process = await start(
+        command.format(config=folder / "config.yml", dir=folder, port=free_port(), admin=free_port()), folder
+    )
     try:
         while peers.scrapes < SCRAPED and time.monotonic() < began + 120 and process.returncode is None:
             await asyncio.sleep(0.1)
