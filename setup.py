@@ -11,9 +11,13 @@ from setuptools import Extension, setup
 
 PACKAGES = ("agent", "gateway", "pipeline")
 
+# What the accelerators share is inlined into each of them.
+shared = [str(path) for package in PACKAGES for path in sorted(Path(package).rglob("_*.pxd"))]
 sources = [path for package in PACKAGES for path in sorted(Path(package).rglob("_*.pyx"))]
 extensions = [
-    Extension(".".join(path.with_suffix("").parts), [str(path)], optional=True, extra_compile_args=["-O3"])
+    Extension(
+        ".".join(path.with_suffix("").parts), [str(path)], optional=True, extra_compile_args=["-O3"], depends=shared
+    )
     for path in sources
 ]
 

@@ -16,6 +16,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from pipeline.wire import snappy
+from pipeline.wire._varint cimport put_varint
 from pipeline.wire.protobuf import encode_varint
 
 from agent.scrape.stems import head_of, stem_of, suffix_of
@@ -434,15 +435,6 @@ def settle(list pending, dict known, list loose, bint track):
     return out_of_order, duplicates
 
 
-cdef inline uint8_t *_varint(uint8_t *out, uint64_t number) noexcept nogil:
-    while number > 127:
-        out[0] = <uint8_t>(number | 128)
-        out += 1
-        number >>= 7
-    out[0] = <uint8_t>number
-    return out + 1
-
-
 cdef inline Py_ssize_t _varint_bytes(uint64_t number) noexcept nogil:
     cdef Py_ssize_t size = 1
     while number > 127:
@@ -481,14 +473,14 @@ def encode_singles(list samples, Py_ssize_t start, Py_ssize_t max_samples, Py_ss
         time_ms, size = sample[2], PyBytes_GET_SIZE(sample[0])
         inner = 1 + VALUE + 1 + _varint_bytes(<uint64_t>time_ms)
         out[0] = 0x0A
-        out = _varint(out + 1, size + 2 + inner)
+        out = put_varint(out + 1, size + 2 + inner)
         memcpy(out, PyBytes_AS_STRING(sample[0]), size)
         out += size
         out[0], out[1], out[2] = 0x12, <uint8_t>inner, 0x09
         memcpy(out + 3, PyBytes_AS_STRING(sample[1]), VALUE)
         out += 3 + VALUE
         out[0] = 0x10
-        out = _varint(out + 1, <uint64_t>time_ms)
+        out = put_varint(out + 1, <uint64_t>time_ms)
     return raw, number, earliest_ms, latest_ms
 
 

@@ -10,6 +10,7 @@ from libc.math cimport isnan
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from pipeline.wire._varint cimport put_varint, read_varint
 from pipeline.wire.histogram_read import convert_exposed as convert_plain
 
 DEF VALUE = 8
@@ -34,20 +35,6 @@ cdef struct Kept:
     int64_t[MAX_BUCKETS] count
 
 
-cdef inline bint varint(const uint8_t **at, const uint8_t *end, uint64_t *number) noexcept nogil:
-    cdef int shift = 0
-    cdef uint8_t byte
-    number[0] = 0
-    while at[0] < end and shift < 63:
-        byte = at[0][0]
-        at[0] += 1
-        number[0] |= <uint64_t>(byte & 127) << shift
-        if byte < 128:
-            return True
-        shift += 7
-    return False
-
-
 cdef inline int64_t signed(uint64_t number) noexcept nogil:
     return <int64_t>(number >> 1) ^ -<int64_t>(number & 1)
 
@@ -59,7 +46,7 @@ cdef bint read_span(const uint8_t *at, const uint8_t *end, Side *side) noexcept 
     side.offsets[side.spans] = 0
     side.lengths[side.spans] = 0
     while at < end:
-        if not varint(&at, end, &tag) or not varint(&at, end, &number) or number > <uint64_t>0xFFFFFFFF:
+        if not read_varint(&at, end, &tag) or not read_varint(&at, end, &number) or number > <uint64_t>0xFFFFFFFF:
             return False
         if tag == 0x08:
             side.offsets[side.spans] = <int32_t>signed(number)
@@ -74,7 +61,7 @@ cdef bint read_span(const uint8_t *at, const uint8_t *end, Side *side) noexcept 
 cdef bint read_deltas(const uint8_t **at, const uint8_t *end, Side *side) noexcept nogil:
     cdef uint64_t number
     while at[0] < end:
-        if side.buckets == MAX_BUCKETS or not varint(at, end, &number):
+        if side.buckets == MAX_BUCKETS or not read_varint(at, end, &number):
             return False
         side.deltas[side.buckets] = signed(number)
         side.buckets += 1
@@ -106,15 +93,6 @@ cdef bint keep(Side *side, Kept *kept) noexcept nogil:
     return bucket == side.buckets
 
 
-cdef inline uint8_t *put(uint8_t *out, uint64_t number) noexcept nogil:
-    while number > 127:
-        out[0] = <uint8_t>(number | 128)
-        out += 1
-        number >>= 7
-    out[0] = <uint8_t>number
-    return out + 1
-
-
 cdef inline uint64_t zigzag(int64_t number) noexcept nogil:
     return (<uint64_t>number << 1) ^ <uint64_t>(number >> 63)
 
@@ -130,24 +108,24 @@ cdef uint8_t *put_side(uint8_t *out, Kept *kept, uint8_t span_tag, uint8_t delta
         while last < kept.buckets and kept.index[last] == kept.index[last - 1] + 1:
             last += 1
         text[0] = 0x08
-        end = put(text + 1, zigzag(kept.index[first] - behind))
+        end = put_varint(text + 1, zigzag(kept.index[first] - behind))
         end[0] = 0x10
-        end = put(end + 1, last - first)
+        end = put_varint(end + 1, last - first)
         out[0] = span_tag
-        out = put(out + 1, end - text)
+        out = put_varint(out + 1, end - text)
         memcpy(out, text, end - text)
         out += end - text
         behind, first = kept.index[last - 1] + 1, last
     if not kept.buckets:
         return out
     for first in range(kept.buckets):
-        size += put(text, zigzag(kept.count[first] - before)) - text
+        size += put_varint(text, zigzag(kept.count[first] - before)) - text
         before = kept.count[first]
     out[0] = delta_tag
-    out = put(out + 1, size)
+    out = put_varint(out + 1, size)
     before = 0
     for first in range(kept.buckets):
-        out = put(out, zigzag(kept.count[first] - before))
+        out = put_varint(out, zigzag(kept.count[first] - before))
         before = kept.count[first]
     return out
 
@@ -187,17 +165,17 @@ cdef bytes convert(const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, bint 
     for which in range(2):
         sides[which].spans = sides[which].buckets = 0
     while at < end:
-        if not varint(&at, end, &tag) or tag < 8:
+        if not read_varint(&at, end, &tag) or tag < 8:
             return None
         which = tag >= 0x60
         if tag & 7 == 0:
             if tag == 0x50 or tag == 0x68:
-                if not varint(&at, end, &number) or sides[which].buckets == MAX_BUCKETS:
+                if not read_varint(&at, end, &number) or sides[which].buckets == MAX_BUCKETS:
                     return None
                 sides[which].deltas[sides[which].buckets] = signed(number)
                 sides[which].buckets += 1
                 continue
-            if not varint(&at, end, &number):
+            if not read_varint(&at, end, &number):
                 return None
             if tag == 0x08:
                 count = number
@@ -215,7 +193,7 @@ cdef bytes convert(const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, bint 
                 return None
             at += VALUE
         elif tag & 7 == 2:
-            if not varint(&at, end, &number) or number > <uint64_t>(end - at):
+            if not read_varint(&at, end, &number) or number > <uint64_t>(end - at):
                 return None
             behind = at + number
             if tag == 0x4A or tag == 0x62:
@@ -239,19 +217,19 @@ cdef bytes convert(const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, bint 
     if total > <int64_t>count if isnan(total_sum) else total != <int64_t>count:
         return None
     out[0] = 0x08
-    out = put(out + 1, count)
+    out = put_varint(out + 1, count)
     out[0] = 0x19
     memcpy(out + 1, &total_sum, VALUE)
     out += 1 + VALUE
     if schema:
         out[0] = 0x20
-        out = put(out + 1, zigzag(schema))
+        out = put_varint(out + 1, zigzag(schema))
     if zero_threshold != 0:
         out[0] = 0x29
         memcpy(out + 1, &zero_threshold, VALUE)
         out += 1 + VALUE
     out[0] = 0x30
-    out = put(out + 1, zero_count)
+    out = put_varint(out + 1, zero_count)
     out = put_side(out, &kept[0], 0x42, 0x4A)
     out = put_side(out, &kept[1], 0x5A, 0x62)
     if gauge:

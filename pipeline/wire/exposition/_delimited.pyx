@@ -10,6 +10,7 @@ from libc.math cimport isinf
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from pipeline.wire._varint cimport read_varint
 from pipeline.wire.exposition import delimited_family
 
 DEF VALUE = 8
@@ -42,25 +43,10 @@ cdef struct Histogram:
     Py_ssize_t buckets
 
 
-cdef inline bint varint(const uint8_t **at, const uint8_t *end, uint64_t *number) noexcept nogil:
-    """Read a varint of up to nine bytes; false leaves it to others."""
-    cdef int shift = 0
-    cdef uint8_t byte
-    number[0] = 0
-    while at[0] < end and shift < 63:
-        byte = at[0][0]
-        at[0] += 1
-        number[0] |= <uint64_t>(byte & 127) << shift
-        if byte < 128:
-            return True
-        shift += 7
-    return False
-
-
 cdef inline bint delimited(const uint8_t **at, const uint8_t *end, const uint8_t **behind) noexcept nogil:
     """Read a length; `behind` is where its content ends, within the message."""
     cdef uint64_t length
-    if not varint(at, end, &length) or length > <uint64_t>(end - at[0]):
+    if not read_varint(at, end, &length) or length > <uint64_t>(end - at[0]):
         return False
     behind[0] = at[0] + length
     return True
@@ -74,7 +60,7 @@ cdef bint skip(uint64_t tag, const uint8_t **at, const uint8_t *end) noexcept no
     if tag < 8:
         return False
     if kind == 0:
-        return varint(at, end, &number)
+        return read_varint(at, end, &number)
     if kind == 2:
         if not delimited(at, end, &behind):
             return False
@@ -95,10 +81,10 @@ cdef bint read_bucket(const uint8_t *at, const uint8_t *end, Bucket *bucket) noe
     bucket.count = bucket.bound = 0
     bucket.exemplar, bucket.exemplar_bytes = NULL, 0
     while at < end:
-        if not varint(&at, end, &tag):
+        if not read_varint(&at, end, &tag):
             return False
         if tag == 0x08:
-            if not varint(&at, end, &number):
+            if not read_varint(&at, end, &number):
                 return False
             bucket.count = <double>number
         elif tag == 0x11 or tag == 0x21:
@@ -127,7 +113,7 @@ cdef bint read_histogram(const uint8_t *at, const uint8_t *end, Histogram *histo
     histogram.count = histogram.sum = 0
     histogram.is_native, histogram.buckets = False, 0
     while at < end:
-        if not varint(&at, end, &tag):
+        if not read_varint(&at, end, &tag):
             return False
         if tag == BUCKET_FIELD:
             if not delimited(&at, end, &behind) or not read_bucket(at, behind, &bucket):
@@ -135,7 +121,7 @@ cdef bint read_histogram(const uint8_t *at, const uint8_t *end, Histogram *histo
             histogram.buckets += 1
             at = behind
         elif tag == 0x08 or tag == 0x38:
-            if not varint(&at, end, &number):
+            if not read_varint(&at, end, &number):
                 return False
             if tag == 0x08:
                 histogram.count = <double>number
@@ -219,7 +205,7 @@ cdef class Lines:
         self.add(c"c", NULL, &histogram.count, NULL, 0)
         self.add(c"s", NULL, &histogram.sum, NULL, 0)
         while at < end:
-            if not varint(&at, end, &tag):
+            if not read_varint(&at, end, &tag):
                 raise RuntimeError("what was read cannot be read again")
             if tag != BUCKET_FIELD:
                 skip(tag, &at, end)
@@ -282,7 +268,7 @@ cdef list read_head(bytes raw, uint64_t *kind, list name):
     cdef list pieces = [b"#"]
     while at < end:
         start = at
-        if not varint(&at, end, &tag):
+        if not read_varint(&at, end, &tag):
             return None
         if tag == METRIC:
             if not delimited(&at, end, &behind):
@@ -290,7 +276,7 @@ cdef list read_head(bytes raw, uint64_t *kind, list name):
             any_metric, at = True, behind
             continue
         if tag == 0x18:
-            if not varint(&at, end, kind):
+            if not read_varint(&at, end, kind):
                 return None
         elif tag == 0x0A:
             if not delimited(&at, end, &behind):
@@ -332,7 +318,7 @@ def read_family(bytes raw, wanted, list lines, Py_ssize_t start):
     while at < end:
         if at - data > start + SLICE_BYTES or reader.size > SLICE_LINE_BYTES:
             return at - data
-        varint(&at, end, &tag)
+        read_varint(&at, end, &tag)
         if tag != METRIC:
             skip(tag, &at, end)
             continue

@@ -81,7 +81,8 @@ async def test_a_role_that_rbac_forbids_is_named_and_the_rest_goes_on(kubernetes
 @pytest.mark.parametrize("role", ROLES)
 async def test_what_the_documentation_allows_a_role_is_what_it_needs(kubernetes: Kubernetes, role: str) -> None:
     page = (Path(__file__).parents[4] / "docs" / "kubernetes.md").read_text()
-    documents = [yaml.safe_load(text.split("```")[0]) for text in page.split("```yaml\n")[1:]]
+    texts = [text.split("```")[0] for text in page.split("```yaml\n")[1:]]
+    documents = [document for text in texts for document in yaml.safe_load_all(text)]
     rules = next(item["rules"] for item in documents if (item.get("metadata") or {}).get("name") == f"pronoia-{role}")
     token = await kubernetes.token(f"documented-{role}", rules)
     async with (
