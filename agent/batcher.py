@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from agent.scrape.part import Part, join_parts
+from agent.part import Part, join_parts
 from pipeline.errors import PipelineError
 from pipeline.telemetry import AgentMetrics
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from agent.part import Part
 from agent.push.lanes import WINDOW_BATCHES
-from agent.scrape.part import Part
 from pipeline.errors import PermanentError, PipelineError
 from pipeline.log.interface import Appending, LogFullError, Partition, Record, TopicSpec
 from pipeline.log.sqlite import SqliteLog

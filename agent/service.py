@@ -19,8 +19,8 @@ from agent.config import AgentConfig, Loaded
 from agent.custom_resources import CustomResources
 from agent.destinations import Destinations, destination_names, part_samples
 from agent.discovery import Tools
+from agent.part import Part
 from agent.reload import Reloads, ReloadStatus, add_status_route
-from agent.scrape.part import Part
 from agent.scrape.pool import ScrapePool
 from agent.sharing.share import Share
 from agent.targets import Target, Targets

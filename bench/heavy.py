@@ -20,7 +20,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from agent.config import GlobalConfig, ScrapeConfig
-from agent.scrape.part import Part
+from agent.part import Part
 from agent.scrape.pool import ScrapePool
 from agent.targets import Target
 from bench.targets import rss_bytes

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from agent.scrape.part import Part
+from agent.part import Part
 from pipeline.wire import snappy
 from pipeline.wire.exposition import MetricType
 from pipeline.wire.histogram_read import read_written

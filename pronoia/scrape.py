@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from agent.config import AgentConfig, GlobalConfig, ScrapeConfig
 from agent.discovery import TargetGroup, Tools
+from agent.part import Part
 from agent.scrape.body import Body, Buffers
 from agent.scrape.fetch import HttpFetch, new_session
 from agent.scrape.labelling import ScrapeError
@@ -22,7 +23,6 @@ from agent.scrape.loop import in_slices
 from agent.scrape.metadata import MetadataBook
 from agent.scrape.options import labelling_of, page_options
 from agent.scrape.page import Page, Report
-from agent.scrape.part import Part
 from agent.targets import Dropped, Target, find_once, make_target
 from pipeline.config import ConfigError
 from pipeline.http_client import HttpAccess

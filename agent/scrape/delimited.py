@@ -4,10 +4,10 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import compress
 from operator import ne
 
+from agent.part import Part
 from agent.scrape.body import Body
 from agent.scrape.dialect import DelimitedDialect
 from agent.scrape.loose import encode_histograms, encode_loose
-from agent.scrape.part import Part
 from agent.scrape.plain import PlainTable
 from agent.scrape.restructure import Restructuring
 from agent.scrape.series import COMMENT, DROPPED, FIRST_TIMED

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from agent.part import Part
 from agent.scrape.body import Buffers
 from agent.scrape.failures import FailureLog
 from agent.scrape.fetch import BodyLimitError, Fetch
 from agent.scrape.labelling import ScrapeError
 from agent.scrape.page import Page, Taken
-from agent.scrape.part import Part
 from agent.scrape.schedule import Clock, first_due_ms, next_due_ms, phase_s, timestamp_ms
 from agent.scrape.turn import Turn
 from agent.targets import Target

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 
-from agent.scrape.part import Part
+from agent.part import Part
 from agent.scrape.stems import SAMPLE, STEM_TAIL_BYTES, SUFFIX_BYTES
 from agent.scrape.timed import Loose
 from pipeline.wire import snappy

@@ -8,12 +8,12 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent.part import Part
 from agent.scrape.body import Body
 from agent.scrape.exemplars import Exemplars
 from agent.scrape.fast import make_table
 from agent.scrape.labelling import Labelling, ScrapeError
 from agent.scrape.metadata import REPEAT_MS, MetadataBook, encode_families, families_of
-from agent.scrape.part import Part
 from agent.scrape.table import PageError, Reading, Table, TableOptions
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError

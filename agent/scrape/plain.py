@@ -10,11 +10,11 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import compress
 from operator import ne
 
+from agent.part import Part
 from agent.scrape.body import Body
 from agent.scrape.dialect import TAIL, TextDialect
 from agent.scrape.draft import RefusedError, see_timed
 from agent.scrape.loose import encode_loose, encode_singles
-from agent.scrape.part import Part
 from agent.scrape.restructure import Restructuring, cut_end
 from agent.scrape.series import COMMENT, DROPPED, FIRST_TIMED, KnownSeries
 from agent.scrape.stems import Stems

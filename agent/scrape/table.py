@@ -9,9 +9,9 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.part import Part
 from agent.scrape.body import Body
 from agent.scrape.labelling import ScrapeError
-from agent.scrape.part import Part
 from agent.scrape.timed import Loose, Pending
 from pipeline.wire.exposition import Format, PageExemplar
 from pipeline.wire.histogram import Shape

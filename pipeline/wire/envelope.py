@@ -21,6 +21,7 @@ FORMAT_VERSION: Final = 1
 VERSION_HEADER: Final = "pronoia"
 
 METRICS_ENCODING: Final = "snappy(prometheus.WriteRequest)"
+LOGS_ENCODING: Final = "snappy(logproto.PushRequest)"
 
 Headers = tuple[tuple[str, bytes], ...]
 

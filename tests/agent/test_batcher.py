@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from agent.batcher import MAX_WAITING_BYTES, Batcher
-from agent.scrape.part import Part, join_parts
+from agent.part import Part, join_parts
 from pipeline.errors import TransientError
 from pipeline.telemetry import AgentMetrics
 from pipeline.wire import snappy

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agent.buffer import EVICT_BATCHES, Buffer, Identity
+from agent.part import Part
 from agent.push.lanes import WINDOW_BATCHES
-from agent.scrape.part import Part
 from pipeline.errors import PermanentError
 from pipeline.log.sqlite import SqliteLog
 from pipeline.telemetry import AgentMetrics, LogMetrics

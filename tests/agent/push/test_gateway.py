@@ -10,9 +10,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from agent.buffer import Buffer, Identity
+from agent.part import Part
 from agent.push.gateway import GATEWAY, GatewayPush
 from agent.push.lanes import WINDOW_BATCHES
-from agent.scrape.part import Part
 from pipeline.log.sqlite import SqliteLog
 from pipeline.telemetry import AgentMetrics, LogMetrics
 from pipeline.wire.envelope import from_headers

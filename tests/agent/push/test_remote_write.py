@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agent.buffer import Buffer, Identity
+from agent.part import Part
 from agent.push.lanes import WINDOW_BATCHES
 from agent.push.remote_write import RemoteWritePush
-from agent.scrape.part import Part
 from pipeline.log.sqlite import SqliteLog
 from pipeline.send.config import RemoteWriteConfig
 from pipeline.send.remote_write import RemoteWrite

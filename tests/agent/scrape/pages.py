@@ -5,11 +5,11 @@ from typing import TypeVar
 
 import pytest
 
+from agent.part import Part
 from agent.scrape.fast import PackedStems
 from agent.scrape.labelling import Labelling
 from agent.scrape.metadata import MetadataBook
 from agent.scrape.page import Page, PageOptions, Taken
-from agent.scrape.part import Part
 from pipeline.wire import snappy
 from pipeline.wire.histogram import STALE_HISTOGRAM, TIMESTAMP
 from pipeline.wire.histogram_read import read_written

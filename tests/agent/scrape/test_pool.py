@@ -15,8 +15,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from agent.config.scrape import PROTOCOLS, ScrapeConfig
+from agent.part import Part
 from agent.scrape.page import MAX_PART_SAMPLES
-from agent.scrape.part import Part
 from agent.scrape.pool import ScrapePool
 from agent.scrape.turn import TurnOf
 from agent.targets import Target
