@@ -92,6 +92,29 @@ class AgentMetrics:
         )
 
 
+class LogInputMetrics:
+    """What the agent's log inputs and stages tell."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.read_lines = Counter("pronoia_agent_log_lines_total", "Log lines read.", ["job"], registry=registry)
+        self.read_bytes = Counter("pronoia_agent_log_bytes_total", "Bytes of log read.", ["job"], registry=registry)
+        self.dropped_lines = Counter(
+            "pronoia_agent_log_dropped_lines_total",
+            "Lines that go no further: by a stage that was told to (its reason), or because they could not be read.",
+            ["job", "reason"],
+            registry=registry,
+        )
+        self.cut_lines = Counter(
+            "pronoia_agent_log_cut_lines_total", "Lines cut at the limit of their length.", ["job"], registry=registry
+        )
+        self.errors = Counter(
+            "pronoia_agent_log_errors_total",
+            "What an input could not do and tries again, by its kind (files, journal, syslog, …).",
+            ["job", "input"],
+            registry=registry,
+        )
+
+
 class ScrapeMetrics:
     """What the agent's scraping tells."""
 
