@@ -54,11 +54,11 @@ class Member:
 
 @dataclass
 class Fleet:
-    """Agents, gateways and ingesters over one Kafka into one store. Use as an async context manager."""
+    """Agents, gateways and ingesters over one Kafka into one store or more. Use as an async context manager."""
 
     folder: Path
     brokers: list[str]
-    write_url: str
+    write_url: str = ""
     partitions: int = 6
     prefix: str = "pronoia."
     tokens: dict[str, str] = field(default_factory=lambda: {"c1": "token-of-c1", "c2": "token-of-c2"})
@@ -97,10 +97,10 @@ class Fleet:
         clusters = [{"name": c, "token_file": str(self.folder / f"{c}.token")} for c in self.tokens]
         return self._add(name, "gateway", {"listen": listen, "log": self._log(), "clusters": clusters}, admin)
 
-    def add_ingester(self, name: str, **sink: Any) -> Member:
-        """Describe an ingester."""
+    def add_ingester(self, name: str, *, sinks: list[dict[str, Any]] | None = None, **sink: Any) -> Member:
+        """Describe an ingester, of one sink into the store if no other `sinks` are given."""
         admin = free_port()
-        sinks = [{"name": "prometheus", "remote_write": {"url": self.write_url}, **sink}]
+        sinks = sinks or [{"name": "prometheus", "remote_write": {"url": self.write_url}, **sink}]
         return self._add(name, "ingester", {"log": self._log(), "admin": f"127.0.0.1:{admin}", "sinks": sinks}, admin)
 
     def add_agent(
@@ -112,6 +112,7 @@ class Fleet:
         gateway: int,
         interval: str = "1s",
         http: bool = False,
+        **more: Any,
     ) -> Member:
         """Describe an agent of a cluster that pushes to the n-th gateway."""
         admin = free_port()
@@ -126,6 +127,7 @@ class Fleet:
                 "url": f"{'http' if http else 'grpc'}://127.0.0.1:{port}",
                 "token_file": str(self.folder / f"{cluster}.token"),
             },
+            **more,
         }
         return self._add(name, "agent", config, admin)
 
