@@ -75,7 +75,9 @@ class Program:
         return self._out
 
     def rotate(self) -> None:
-        """Rotate as logrotate does: `.1` is the newest of the old ones."""
+        """Rotate as logrotate does: `.1` is the newest of the old ones, and a file that is not there is left alone."""
+        if not self.file.exists():
+            return
         self.rotations += 1
         for number in range(KEPT, 0, -1):
             for suffix in ("", ".gz"):
