@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pipeline.stamps import stamps
+
 
 class Watch:
     """Tells whether files have changed: by their stamps, then by their content; `files` may name others each time."""
@@ -16,29 +18,18 @@ class Watch:
 
     def remember(self) -> None:
         """Take the files as they are now for what is known."""
-        self._stamps, self._digest, self._is_settled = self._look(), self._read(), True
+        self._stamps, self._digest, self._is_settled = stamps(self._files()), self._read(), True
 
     def changed(self) -> bool:
         """Return whether the content is another than the one known, and has been the same for two looks."""
-        stamps = self._look()
-        if stamps != self._stamps:
-            self._stamps, self._is_settled = stamps, False
+        now = stamps(self._files())
+        if now != self._stamps:
+            self._stamps, self._is_settled = now, False
             return False
         if self._is_settled:
             return False
         before, self._digest, self._is_settled = self._digest, self._read(), True
         return before != self._digest
-
-    def _look(self) -> dict[Path, tuple[int, int, int]]:
-        out = {}
-        for path in self._files():
-            try:
-                stat = path.stat()
-            except OSError:
-                out[path] = (0, 0, 0)
-            else:
-                out[path] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        return out
 
     def _read(self) -> bytes:
         digest = hashlib.blake2b(digest_size=16)

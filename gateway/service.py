@@ -20,6 +20,7 @@ from pipeline.delivery import Backoff
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.interface import Log
 from pipeline.service import vital
+from pipeline.stamps import Stamp, stamps
 from pipeline.telemetry import GatewayMetrics
 from pipeline.tracing import OFF, Tracing
 from pipeline.wire.envelope import Signal
@@ -167,21 +168,11 @@ class Gateway:
             with contextlib.suppress(PermanentError):  # said and counted there
                 await self.reload()
 
-    def _stamps(self, config: GatewayConfig) -> dict[Path, tuple[int, int, int]]:
+    def _stamps(self, config: GatewayConfig) -> dict[Path, Stamp]:
         files = [*self._watch, *(cluster.token_file for cluster in config.clusters or ())]
         if config.tls is not None:
             files += [config.tls.cert_file, config.tls.key_file, config.tls.client_ca_file]
-        out = {}
-        for file in files:
-            if file is None:
-                continue
-            try:
-                stat = file.stat()
-            except OSError:
-                out[file] = (0, 0, 0)
-            else:
-                out[file] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        return out
+        return stamps(file for file in files if file is not None)
 
 
 def rules_of(config: GatewayConfig, max_record_bytes: int) -> Rules:

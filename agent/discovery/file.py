@@ -1,7 +1,6 @@
 """`file_sd_configs`: target groups in files. Source: Prometheus documentation, `<file_sd_config>`."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 from agent.config.files import matching
@@ -9,12 +8,11 @@ from agent.config.lists import FileSdConfig
 from agent.discovery.groups import Reading, TargetGroup, parse_json, parse_yaml
 from agent.discovery.tools import Groups, Place, Tools
 from pipeline.errors import PermanentError, PipelineError, TransientError
+from pipeline.stamps import MISSING, Stamp, stamps
 
 LOOK_S = 2.0
 """How often files are looked at for changes: their names and stamps only. Polling sees what inotify misses (NFS,
 renamed folders, Kubernetes' symbolic links), and needs no library."""
-
-Stamp = tuple[int, int, int]
 
 
 async def file_groups(config: FileSdConfig, at: Place, tools: Tools) -> Groups:
@@ -30,7 +28,7 @@ async def file_groups(config: FileSdConfig, at: Place, tools: Tools) -> Groups:
         all_again = tools.clock() >= refresh_at_s
         if all_again:
             refresh_at_s = tools.clock() + config.refresh_interval
-        stamps = await asyncio.to_thread(lambda: dict(_stamps(config.files)))
+        stamps = await asyncio.to_thread(_stamps, config.files)
         for path in known.keys() - stamps.keys():
             del known[path], readings[path]
             tools.succeeded(at, str(path))
@@ -77,12 +75,7 @@ def _reading(path: Path) -> Reading:
     return Reading(read)
 
 
-def _stamps(patterns: tuple[Path, ...]) -> Iterator[tuple[Path, Stamp]]:
-    for pattern in patterns:
-        for path in matching(pattern):
-            try:
-                stat = path.stat()
-            except OSError:
-                # Gone since it was listed, or a link that leads nowhere yet: the next look finds what is there then.
-                continue
-            yield path, (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+def _stamps(patterns: tuple[Path, ...]) -> dict[Path, Stamp]:
+    found = stamps(path for pattern in patterns for path in matching(pattern))
+    # Gone since it was listed, or a link that leads nowhere yet: the next look finds what is there then.
+    return {path: stamp for path, stamp in found.items() if stamp != MISSING}

@@ -4,11 +4,10 @@ import hashlib
 import io
 import shutil
 from pathlib import Path
-from typing import Self
 
 import aiohttp
 
-from tests.servers.processes import MissingServerError, Process, free_port, provide, run_tool
+from tests.servers.processes import MissingServerError, Target, provide, run_tool
 
 MODULE = Path(__file__).with_name("histograms_go")
 
@@ -26,29 +25,11 @@ def _build(folder: Path) -> None:
     run_tool(*command, cwd=MODULE, env={"CGO_ENABLED": "0"})
 
 
-class Histograms:
+class Histograms(Target):
     """The target, on a free loopback port."""
 
     def __init__(self, folder: Path) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
-        self._folder = folder
-
-    async def __aenter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._process = Process((histograms_program(), "-listen", self.address), self._folder)
-        await self._process.start(self._ready)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._process.stop()
-
-    async def page(self, accept: str) -> tuple[bytes, str]:
-        """Return the page and its Content-Type."""
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://{self.address}/metrics", headers={"Accept": accept}) as answer,
-        ):
-            return await answer.read(), answer.headers["Content-Type"]
+        super().__init__(folder, histograms_program, lambda address: ("-listen", address))
 
     async def convert(self, page: bytes) -> bytes:
         """Return a text page as client_golang writes it in protobuf."""
@@ -67,13 +48,6 @@ class Histograms:
     async def reset(self) -> None:
         """Take all series of the vectors away."""
         await self._get("/reset")
-
-    async def _ready(self) -> bool:
-        try:
-            await self._get("/metrics")
-        except aiohttp.ClientError:
-            return False
-        return True
 
     async def _get(self, path: str) -> None:
         async with aiohttp.ClientSession() as session, session.get(f"http://{self.address}{path}") as answer:

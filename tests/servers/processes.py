@@ -10,7 +10,9 @@ import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
+
+import aiohttp
 
 STOP_S = 20.0
 
@@ -174,3 +176,40 @@ def provide(name: str, make: Callable[[Path], None]) -> Path:
             make(partial)
             partial.rename(wanted)
     return wanted
+
+
+class Target(Server):
+    """A real target that serves pages of metrics, on a free loopback port; `program` may take long to build."""
+
+    def __init__(self, folder: Path, program: Callable[[], Path], arguments: Callable[[str], Sequence[str]]) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self._folder = folder
+        self._program = program
+        self._arguments = arguments(self.address)
+
+    async def __aenter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        program = await asyncio.to_thread(self._program)
+        self.process = Process((program, *self._arguments), self._folder)
+        await self.restart()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def page(self, accept: str) -> tuple[bytes, str]:
+        """Return the page and its Content-Type."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{self.address}/metrics", headers={"Accept": accept}) as answer,
+        ):
+            answer.raise_for_status()
+            return await answer.read(), answer.headers["Content-Type"]
+
+    async def ready(self) -> bool:
+        """Return whether it answers."""
+        try:
+            await self.page("*/*")
+        except (aiohttp.ClientError, OSError):
+            return False
+        return True
