@@ -30,6 +30,7 @@ from pipeline.log.sqlite_reader import (
     find_offset_at,
     read_committed,
     read_epoch,
+    read_held,
     read_many,
     read_newest,
     read_state,
@@ -169,10 +170,12 @@ class SqliteLog:
 
     async def append(self, at: Partition, headers: Headers, payload: bytes, *, key: bytes | None = None) -> Appending:
         """Put a record at the end of a partition; see `pipeline.log.interface.Log`."""
-        items = _items_of(headers)
+        items, size = _items_of(headers), record_bytes(headers, payload, key)
+        if size > self._max_record_bytes:
+            raise PermanentError(f"a record of {size} bytes; this log takes {self._max_record_bytes}")
         return self._place(
             at,
-            record_bytes(headers, payload, key),
+            size,
             lambda store: store.append(at, key, headers, payload, items=items, numbered=False),
             keyed=key is not None,
         )
@@ -186,16 +189,35 @@ class SqliteLog:
         appended before it) are set by the log, whatever the caller put there. `state` updates the key-value table; None
         deletes a key. Otherwise as `append`.
         """
-        items = _items_of(headers)
+        return await self.append_together(at, [(headers, payload)], state=state)
+
+    async def append_together(
+        self,
+        at: Partition,
+        records: Sequence[tuple[Headers, bytes]],
+        *,
+        state: Mapping[bytes, bytes | None] | None = None,
+    ) -> Appending:
+        """Append several batches of one partition as `append_numbered` does, and state, all in one transaction.
+
+        Resolves to the offset of the first; those of the others follow. Without records it is the state alone, which
+        keeps its place among the partition's appends: where one before it fails, it fails, too.
+        """
+        sizes = [record_bytes(headers, payload, None) for headers, payload in records]
+        if sizes and (largest := max(sizes)) > self._max_record_bytes:
+            raise PermanentError(f"a record of {largest} bytes; this log takes {self._max_record_bytes}")
+        counted = [(headers, payload, _items_of(headers)) for headers, payload in records]
 
         def run(store: Store) -> int:
-            offset = store.append(at, None, headers, payload, items=items, numbered=True)
+            first = store.state(at).next
+            for headers, payload, items in counted:
+                store.append(at, None, headers, payload, items=items, numbered=True)
             if state:
                 store.update_state(state)
-            return offset
+            return first
 
         extra = sum(len(name) + len(value or b"") for name, value in (state or {}).items())
-        return self._place(at, record_bytes(headers, payload, None) + extra, run)
+        return self._place(at, sum(sizes) + extra, run)
 
     def _place(
         self, at: Partition, size: int, run: Callable[[Store], int], *, keyed: bool = False
@@ -205,8 +227,6 @@ class SqliteLog:
             raise unknown(at)
         if self._topics[at.topic][1] and not keyed:
             raise PermanentError(f"topic {at.topic} is compacted: its records need a key")
-        if size > self._max_record_bytes:
-            raise PermanentError(f"a record of {size} bytes; this log takes {self._max_record_bytes}")
         if self._pending_bytes and self._pending_bytes + size > self._max_pending_bytes:
             raise LogFullError(f"{self._pending_bytes} bytes wait to be written", FULL_RETRY_S)
         if self._stored_bytes + self._disk_bytes(size) > self._limit_bytes:
@@ -321,6 +341,10 @@ class SqliteLog:
     async def delete_before(self, at: Partition, offset: int) -> None:
         """Drop a partition's records before an offset, durably; raises PermanentError beyond the end."""
         await self._do(lambda store: store.delete_before(at, offset))
+
+    async def held_bytes(self, topic: str) -> int:
+        """Return the bytes of a topic's records that are kept; what `evict` replaced counts, too."""
+        return await self._reader.run(lambda db: read_held(db, topic))
 
     async def evict(self, at: Partition, first: int, last: int, headers: Headers) -> int:
         """Replace the records first..last by one gap record at `first`, atomically; return how many items went.

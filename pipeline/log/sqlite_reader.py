@@ -127,6 +127,19 @@ def find_offset_at(db: sqlite3.Connection, at: Partition, time_ms: int) -> int:
     return next_ if row is None else int(row[0] - base)
 
 
+def read_held(db: sqlite3.Connection, topic: str) -> int:
+    """Return the bytes of a topic's records from each partition's first on, those that gaps stand for included."""
+    held = 0
+    sql = "SELECT bytes_before FROM record WHERE id >= ? AND id < ? ORDER BY id LIMIT 1"
+    for id_, first, next_, total in db.execute(
+        "SELECT id, first, next, bytes FROM partition WHERE topic = ?", (topic,)
+    ).fetchall():
+        base = id_ << OFFSET_BITS
+        row = db.execute(sql, (base + first, base + next_)).fetchone()
+        held += 0 if row is None else total - row[0]
+    return held
+
+
 def read_newest(db: sqlite3.Connection, at: Partition) -> dict[bytes, bytes]:
     """Return the newest payload of every key of a compacted topic's partition."""
     id_, _, _ = _partition(db, at)

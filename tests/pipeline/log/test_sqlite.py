@@ -98,6 +98,56 @@ async def test_a_batch_that_failed_leaves_its_state_unchanged(tmp_path: Path) ->
         assert await numbered(log, 1) == [1]
 
 
+async def test_several_batches_and_their_state_are_one_transaction(tmp_path: Path) -> None:
+    async with buffer(tmp_path) as log:
+        await numbered(log, 4)
+        two = [(headers(2), b"x"), (headers(3), b"y")]
+        assert await (await log.append_together(AT, two, state={b"file": b"1"})) == 1
+        assert [(e.sequence, e.lane_items) for e in await envelopes(log)] == [(0, 0), (1, 4), (2, 6)]
+        with small_files():
+            failing = await log.append_together(
+                AT, [(headers(1), b"z"), (headers(1), bytes(300_000))], state={b"file": b"2"}
+            )
+            behind = await log.append_together(AT, [], state={b"file": b"3"})
+            with pytest.raises(TransientError):
+                await failing
+            with pytest.raises(TransientError):
+                await behind
+        assert await log.state() == {b"file": b"1"}
+        assert await numbered(log, 1) == [3]
+
+
+async def test_state_alone_is_durable_in_its_place(tmp_path: Path) -> None:
+    async with buffer(tmp_path) as log:
+        await numbered(log, 1)
+        assert await (await log.append_together(AT, [], state={b"file": b"1"})) == 1
+    async with buffer(tmp_path) as log:
+        assert await log.state() == {b"file": b"1"}
+        assert await numbered(log, 1) == [1]
+
+
+async def test_one_of_several_batches_that_is_too_large_refuses_all(tmp_path: Path) -> None:
+    async with buffer(tmp_path, max_record_bytes=1000) as log:
+        with pytest.raises(PermanentError, match="a record of"):
+            await log.append_together(AT, [(headers(1), b"x"), (headers(1), bytes(1000))], state={b"file": b"1"})
+        assert await numbered(log, 1) == [0]
+        assert await log.state() == {}
+
+
+async def test_what_a_topic_holds_is_told_in_bytes(tmp_path: Path) -> None:
+    async with buffer(tmp_path) as log:
+        assert await log.held_bytes("buffer") == 0
+        await numbered(log, 1, 1, 1)
+        await numbered(log, 1, at=OTHER)
+        held = await log.held_bytes("buffer")
+        assert held > 400
+        await log.delete_before(AT, 2)
+        assert 200 < await log.held_bytes("buffer") < held / 2 + 50
+        await log.delete_before(AT, 3)
+        await log.delete_before(OTHER, 1)
+        assert await log.held_bytes("buffer") == 0
+
+
 async def test_a_gap_record_stands_for_what_was_evicted_and_reading_goes_on_behind_it(tmp_path: Path) -> None:
     async with buffer(tmp_path) as log:
         await numbered(log, 1, 2, 3, 4, 5)
