@@ -6,6 +6,8 @@ curve         cost from 10,000 to 1,000,000 series a scrape cycle, many targets
 kubernetes    an agent that follows 10,000 pods of a real API server, 1,000 of them changing a minute
 sharing       what 100 agents that share a cluster's work ask of a real API server
 pipe          gateway + Kafka + ingester, from a push to the store
+logs          CPU and memory of a log agent, from 50 files of CRI lines to a sink
+log-pipe      pipe with log lines
 backlog       an ingester that drains 50 M samples from Kafka: its memory over time
 kill          pipe with the gateway, then the ingester, killed with -9 halfway
 """
@@ -18,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench import agents, backlog, pipe
+from bench import agents, backlog, logs, pipe
 from bench.processes import free_port
 
 PRONOIA = f"{sys.executable} -m pronoia"
@@ -28,6 +30,10 @@ AGENT = (
     f' && exec {PRONOIA} agent --config {{dir}}/pronoia.yml --data {{dir}}/data --log-level warning"'
 )
 TOKEN = "Authorization: Bearer a-token"
+LOG_AGENT = f"{PRONOIA} agent --config {{dir}}/pronoia.yml --data {{dir}}/data --log-level warning"
+LOG_PEERS = {
+    "promtail": "promtail -config.file={dir}/promtail.yml",
+}
 PEERS = {
     "prometheus": "prometheus --enable-feature=agent --config.file={config} --storage.agent.path={dir}/wal"
     " --web.listen-address=127.0.0.1:0",
@@ -91,6 +97,18 @@ async def measure_pipe(*more: str) -> None:
         await pipe.main([*more, "--header", TOKEN, ",".join(("pronoia", url, *commands))])
 
 
+async def measure_log_pipe() -> None:
+    """Carry log lines through a real Kafka, identity check on, acks=all."""
+    async with centre("loki", "/loki/api/v1/push") as (url, *commands):
+        options = ["--signal", "logs", "--header", TOKEN]
+        await pipe.main([*options, ",".join(("pronoia", url, *commands))])
+
+
+async def measure_logs() -> None:
+    """Compare log agents, as their users would configure them, disk positions on."""
+    await logs.main([f"pronoia={LOG_AGENT}", *(f"{n}={c}" for n, c in LOG_PEERS.items() if shutil.which(n))])
+
+
 async def measure_backlog() -> None:
     """Drain a backlog from a real Kafka."""
     async with centre() as (url, gateway, ingester):
@@ -98,16 +116,16 @@ async def measure_backlog() -> None:
 
 
 @asynccontextmanager
-async def centre() -> AsyncIterator[tuple[str, str, str]]:
+async def centre(sink: str = "remote_write", path: str = "/api/v1/write") -> AsyncIterator[tuple[str, str, str]]:
     """Run Kafka; give the URL to push to, and the commands of one gateway and one ingester on it."""
     from tests.servers.kafka import Kafka
 
     with tempfile.TemporaryDirectory() as folder:
         async with Kafka(Path(folder)) as kafka:
-            yield commands_on(Path(folder), kafka.address)
+            yield commands_on(Path(folder), kafka.address, sink, path)
 
 
-def commands_on(folder: Path, broker: str) -> tuple[str, str, str]:
+def commands_on(folder: Path, broker: str, sink: str, path: str) -> tuple[str, str, str]:
     """Write configurations for one gateway and one ingester; see `centre`."""
     grpc, http, admins = free_port(), free_port(), (free_port(), free_port())
     log = f'{{kafka: {{brokers: ["{broker}"], partitions: 6, replication: 1, min_in_sync: 1}}}}'
@@ -116,7 +134,7 @@ def commands_on(folder: Path, broker: str) -> tuple[str, str, str]:
         f"log: {log}\nclusters: [{{name: c1, tokens: [a-token]}}]\n"
     )
     (folder / "ingester.yml").write_text(
-        f"log: {log}\nadmin: 127.0.0.1:{admins[1]}\nsinks: [{{name: store, remote_write: {{url: WRITE}}}}]\n"
+        f"log: {log}\nadmin: 127.0.0.1:{admins[1]}\nsinks: [{{name: store, {sink}: {{url: WRITE}}}}]\n"
     )
     # The sink's address is known only when it listens: $1, put into a copy of the file in the fresh folder $2.
     (folder / "ingester.sh").write_text(
@@ -124,13 +142,13 @@ def commands_on(folder: Path, broker: str) -> tuple[str, str, str]:
         f'exec {PRONOIA} ingester --config "$2/ingester.yml" --log-level warning\n'
     )
     gateway = f"{PRONOIA} gateway --config {folder}/gateway.yml --log-level warning"
-    return f"http://127.0.0.1:{http}/api/v1/write", gateway, f"sh {folder}/ingester.sh {{write}} {{dir}}"
+    return f"http://127.0.0.1:{http}{path}", gateway, f"sh {folder}/ingester.sh {{write}} {{dir}}"
 
 
 async def measure_kill() -> None:
     """Kill the gateway, then the ingester, halfway."""
     for process in ("1", "2"):
-        await measure_pipe("--samples", "2000000", "--kill", process)
+        await measure_pipe("--items", "2000000", "--kill", process)
 
 
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, None]]] = {
@@ -140,6 +158,8 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, None]]] = {
     "kubernetes": measure_kubernetes,
     "sharing": measure_sharing,
     "pipe": measure_pipe,
+    "logs": measure_logs,
+    "log-pipe": measure_log_pipe,
     "backlog": measure_backlog,
     "kill": measure_kill,
 }

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector, web
 
-from bench.pipe import HEADERS, SAMPLES_PER_REQUEST, Push, listen
+from bench.payloads import METRICS
+from bench.pipe import Push, listen
 from bench.processes import resident_mib, start, stop, usage
 from bench.samples import count_series, requests
 
@@ -69,11 +70,11 @@ class Drained:
 async def fill(url: str, command: str, samples: int, header: str, folder: Path) -> None:
     """Push so many samples through a gateway that runs only for that."""
     gateway = await start(command, folder, "gateway.log")
-    headers = dict(HEADERS)
+    headers = dict(METRICS.headers)
     if header:
         name, _, value = header.partition(":")
         headers[name.strip()] = value.strip()
-    bodies = islice(requests(SAMPLES_PER_REQUEST), samples // SAMPLES_PER_REQUEST)
+    bodies = islice(requests(METRICS.items_per_request), samples // METRICS.items_per_request)
     async with ClientSession(connector=TCPConnector(limit=CONNECTIONS)) as session:
         push = Push(session, url, headers)
         await push.ready(next(bodies))

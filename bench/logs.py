@@ -5,11 +5,13 @@ and counts the distinct lines that did (Loki push as snappy protobuf, or OTLP).
 
     python -m bench.logs --lines 1000000 [--files 50] NAME=COMMAND ...
 
-In a COMMAND, {dir} is a fresh folder with pods/*.log, and {port} the sink's.
+In a COMMAND, {dir} is a fresh folder with pods/*.log, and with pronoia.yml and promtail.yml, which both tail them with
+the stage `cri`, keep positions on disk and push to the sink; {port} is the sink's.
 """
 
 import argparse
 import asyncio
+import json
 import re
 import sys
 import tempfile
@@ -22,7 +24,7 @@ from typing import Final
 import cramjam
 from aiohttp import web
 
-from bench.processes import Usage, start, stop, usage
+from bench.processes import Usage, free_port, start, stop, usage
 
 PAD: Final = "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et"
 QUIET_S: Final = 6.0
@@ -102,6 +104,25 @@ def fill(folder: Path, files: int, lines: int) -> None:
                 file.write(f'{at} stdout F level=info id={number}-{line} msg="{PAD}"\n')
 
 
+def configure(folder: Path, port: int) -> None:
+    """Write what tells agents to tail the files."""
+    job = {
+        "job_name": "pods",
+        "pipeline_stages": [{"cri": {}}],
+        "static_configs": [
+            {"targets": ["localhost"], "labels": {"job": "pods", "__path__": str(folder / "pods" / "*.log")}}
+        ],
+    }
+    common = {"clients": [{"url": f"http://127.0.0.1:{port}/loki/api/v1/push"}], "scrape_configs": [job]}
+    admin = free_port()
+    ours = {"cluster": "c1", "admin": f"127.0.0.1:{admin}", "logs": common}
+    positions = {"filename": str(folder / "positions.yaml")}
+    promtail = {"server": {"disable": True}, "positions": positions, **common}
+    # JSON is YAML.
+    (folder / "pronoia.yml").write_text(json.dumps(ours))
+    (folder / "promtail.yml").write_text(json.dumps(promtail))
+
+
 async def measure(name: str, command: str, chosen: argparse.Namespace) -> Carried:
     """Let one agent carry everything and return how it did."""
     with tempfile.TemporaryDirectory() as at:
@@ -112,8 +133,10 @@ async def measure(name: str, command: str, chosen: argparse.Namespace) -> Carrie
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        configure(folder, port)
         began_s = time.monotonic()
-        agent = await start(command.format(dir=folder, port=runner.addresses[0][1]), folder, "log")
+        agent = await start(command.format(dir=folder, port=port), folder, "log")
         await sink.has_all(began_s)
         used = usage(agent.pid)
         await stop(agent)

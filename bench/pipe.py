@@ -1,13 +1,14 @@
-"""What gateway + Kafka + ingester cost: CPU seconds a million samples, from a push to the store.
+"""What gateway + Kafka + ingester cost: CPU seconds a million samples or log lines, from a push to the store.
 
-Pushes the same samples (100,000 series, 2,000 a request) at one system at a time and waits until the remote-write sink
-has them all, or until nothing more arrives; the rest counts as lost. Only the system's own processes are charged.
+Pushes the same items (samples of 100,000 series, or lines of 200 bytes; 2,000 a request) at one system at a time and
+waits until the sink has them all, or until nothing more arrives; the rest counts as lost. Only the system's own
+processes are charged.
 
-    python -m bench.pipe --samples 4000000 --conns 8 [--kill 2] NAME,URL,GATEWAY-COMMAND[,INGESTER-COMMAND] ...
+    python -m bench.pipe [--signal logs] --items 4000000 --conns 8 [--kill 2] NAME,URL,GATEWAY[,INGESTER] ...
 
-In a COMMAND, {write} is the sink's URL and {dir} a fresh folder. With --kill 1 or 2, the gateway or the ingester is
-killed with -9 halfway through the push and started again two seconds later; lost and doubled samples are then counted
-by distinct series and samples.
+GATEWAY and INGESTER are commands: in them {write} is the sink's URL and {dir} a fresh folder. With --kill 1 or 2, the gateway or the ingester is
+killed with -9 halfway through the push and started again two seconds later; lost and doubled items are then counted by
+what distinguishes them.
 """
 
 import argparse
@@ -20,25 +21,20 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, TCPConnector, web
 
+from bench.payloads import METRICS, SIGNALS, Payloads
 from bench.processes import start, stop, usage
-from bench.samples import count_series, requests, series_hashes
-
-HEADERS = {
-    "Content-Type": "application/x-protobuf",
-    "Content-Encoding": "snappy",
-    "X-Prometheus-Remote-Write-Version": "0.1.0",
-}
-SAMPLES_PER_REQUEST = 2000
 
 
-async def listen(write: Callable[[web.Request], Awaitable[web.Response]]) -> tuple[web.AppRunner, str]:
-    """Serve a remote-write receiver on a free port; return it, and its URL."""
+async def listen(
+    write: Callable[[web.Request], Awaitable[web.Response]], path: str = METRICS.write_path
+) -> tuple[web.AppRunner, str]:
+    """Serve a store that is written to at `path`, on a free port; return it, and its URL."""
     app = web.Application(client_max_size=1 << 30)
     app.router.add_post("/{any:.*}", write)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/api/v1/write"
+    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}{path}"
 
 
 @dataclass
@@ -96,9 +92,10 @@ class Push:
 
 @dataclass(frozen=True)
 class Carried:
-    """How one system did. Counts are samples; `cpu_s` is gateway and ingester apart."""
+    """How one system did. Counts are of `items`; `cpu_s` is gateway and ingester apart."""
 
     name: str
+    items: str
     wanted: int
     arrived: int
     distinct: int
@@ -118,7 +115,7 @@ class Carried:
         if self.killed:
             return (
                 f"{self.name:16s} process {self.killed} killed halfway: lost {self.wanted - self.distinct} of"
-                f" {self.wanted} acknowledged samples, {self.arrived - self.distinct} sent twice"
+                f" {self.wanted} acknowledged {self.items}, {self.arrived - self.distinct} sent twice"
                 f" ({(self.arrived - self.distinct) / self.wanted:.2%})"
             )
         return (
@@ -129,14 +126,14 @@ class Carried:
         )
 
 
-async def measure(system: str, chosen: argparse.Namespace, bodies: Sequence[bytes]) -> Carried:
+async def measure(system: str, chosen: argparse.Namespace, payloads: Payloads, bodies: Sequence[bytes]) -> Carried:
     """Push everything through one system and return how it did."""
     name, url, *commands = system.split(",")
     sink, folder = Sink(), Path(tempfile.mkdtemp())
-    runner, write = await listen(sink.write)
+    runner, write = await listen(sink.write, payloads.write_path)
     filled = [command.format(write=write, dir=folder) for command in commands]
     running = [await start(command, folder, f"log{i}") for i, command in enumerate(filled)]
-    headers = dict(HEADERS)
+    headers = dict(payloads.headers)
     if chosen.header:
         key, _, value = chosen.header.partition(":")
         headers[key.strip()] = value.strip()
@@ -165,12 +162,13 @@ async def measure(system: str, chosen: argparse.Namespace, bodies: Sequence[byte
     for process in running:
         await stop(process)
     await runner.cleanup()
-    arrived = sum(map(count_series, sink.bodies))
+    arrived = sum(map(payloads.count, sink.bodies))
     return Carried(
         name=name,
-        wanted=len(bodies) * SAMPLES_PER_REQUEST,
+        items=payloads.items,
+        wanted=len(bodies) * payloads.items_per_request,
         arrived=arrived,
-        distinct=len({h for body in sink.bodies for h in series_hashes(body)}) if chosen.kill else arrived,
+        distinct=len({h for body in sink.bodies for h in payloads.hashes(body)}) if chosen.kill else arrived,
         push_s=pushed_s,
         arrive_s=arrived_s,
         retries=push.retries,
@@ -184,7 +182,8 @@ async def measure(system: str, chosen: argparse.Namespace, bodies: Sequence[byte
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="bench.pipe", description=__doc__)
-    parser.add_argument("--samples", type=int, default=4_000_000)
+    parser.add_argument("--signal", default="metrics", choices=SIGNALS)
+    parser.add_argument("--items", type=int, default=4_000_000)
     parser.add_argument("--conns", type=int, default=8)
     parser.add_argument("--header", default="", help="added to every push: a token that stands for cluster c1")
     parser.add_argument("--kill", type=int, default=0, choices=[0, 1, 2])
@@ -195,12 +194,14 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 async def main(arguments: Sequence[str] | None = None) -> list[Carried]:
     """Measure each system in turn and print a line for each."""
     chosen = options(arguments)
-    source = requests(SAMPLES_PER_REQUEST)
-    bodies = [next(source) for _ in range(chosen.samples // SAMPLES_PER_REQUEST)]
-    print(f"{len(bodies)} requests, {sum(map(len, bodies)) / chosen.samples:.1f} B/sample", flush=True)
+    payloads = SIGNALS[chosen.signal]
+    source = payloads.requests(payloads.items_per_request)
+    bodies = [next(source) for _ in range(chosen.items // payloads.items_per_request)]
+    size = sum(map(len, bodies)) / chosen.items
+    print(f"{len(bodies)} requests of {payloads.items}, {size:.1f} B each", flush=True)
     results = []
     for system in chosen.system:
-        results.append(await measure(system, chosen, bodies))
+        results.append(await measure(system, chosen, payloads, bodies))
         print(results[-1], flush=True)
     return results
 
