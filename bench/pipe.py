@@ -6,9 +6,9 @@ processes are charged.
 
     python -m bench.pipe [--signal logs] --items 4000000 --conns 8 [--kill 2] NAME,URL,GATEWAY[,INGESTER] ...
 
-GATEWAY and INGESTER are commands: in them {write} is the sink's URL and {dir} a fresh folder. With --kill 1 or 2, the gateway or the ingester is
-killed with -9 halfway through the push and started again two seconds later; lost and doubled items are then counted by
-what distinguishes them.
+GATEWAY and INGESTER are commands: in them {write} is the sink's URL and {dir} a fresh folder. With --kill 1 or 2, the
+gateway or the ingester is killed with -9 halfway through the push and started again two seconds later; lost and doubled
+items are then counted by what distinguishes them.
 """
 
 import argparse
