@@ -4,8 +4,9 @@ import ssl
 from pathlib import Path
 
 from agent.config.agent import GatewayClientConfig
-from pipeline.errors import TransientError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.http_config import TlsConfig
+from pipeline.http_tls import make_tls_context
 
 
 def authorization(config: GatewayClientConfig) -> dict[str, str]:
@@ -25,19 +26,11 @@ def pem(inline: str, file: Path | None) -> bytes | None:
 
 def tls_context(config: TlsConfig | None) -> ssl.SSLContext:
     """Return a fresh context with the certificates as they are now; raises TransientError where they are unusable."""
-    config = config or TlsConfig()
     try:
-        context = ssl.create_default_context(
-            cafile=str(config.ca_file) if config.ca_file else None, cadata=config.ca or None
-        )
-        if config.cert_file is not None:
-            context.load_cert_chain(config.cert_file, config.key_file)
-    except OSError as error:
-        raise TransientError(f"gateway.tls_config: {error}") from error
-    if config.insecure_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+        return make_tls_context(config or TlsConfig())
+    except PermanentError as error:
+        # Somebody may be about to write the files: the next connection reads them again.
+        raise TransientError(f"gateway.{error}") from error
 
 
 def _read(file: Path) -> bytes:

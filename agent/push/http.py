@@ -26,6 +26,8 @@ class HttpSession:
     client: aiohttp.ClientSession
     url: str
     headers: dict[str, str]
+    server_name: str | None = None
+    """The name that the gateway's certificate has to have, where it is not the URL's."""
     _held: PushRequest = field(default_factory=PushRequest)
     _held_bytes: int = 0
     _answers: "asyncio.Queue[Ack]" = field(default_factory=asyncio.Queue)
@@ -43,7 +45,9 @@ class HttpSession:
             return
         body, self._held, self._held_bytes = self._held.SerializeToString(), PushRequest(), 0
         try:
-            async with self.client.post(self.url, data=body, headers=self.headers) as answer:
+            async with self.client.post(
+                self.url, data=body, headers=self.headers, server_hostname=self.server_name
+            ) as answer:
                 content = await answer.read()
                 if answer.status != 200:
                     reason = content[:300].decode(errors="replace").strip()
@@ -77,4 +81,5 @@ class HttpTransport:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         scheme = "https" if self.config.is_secure else "http"
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=ssl), timeout=timeout) as client:
-            yield HttpSession(client, f"{scheme}://{self.config.address}{PATH}", headers)
+            name = self.config.tls_config.server_name if self.config.tls_config is not None else ""
+            yield HttpSession(client, f"{scheme}://{self.config.address}{PATH}", headers, name or None)
