@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from agent import explain_api, targets_api
 from agent.batcher import Batcher
-from agent.buffer import Buffer, Identity
+from agent.buffer import Buffer, BufferFile, Identity
 from agent.config import AgentConfig, Loaded
 from agent.custom_resources import CustomResources
 from agent.destinations import Destinations, destination_names, part_samples
@@ -125,7 +125,8 @@ class Agent:
             max_bytes=buffer.max_bytes,
         )
         identity = Identity(cluster, self.config.agent or self.node, self.config.lanes)
-        self._buffer = Buffer(log, identity, destination_names(self.config), metrics, buffer.max_age)
+        file = BufferFile(log, identity)
+        self._buffer = Buffer(file, destination_names(self.config), metrics, buffer.max_age)
         self._open.push_async_callback(self._buffer.close)
         await self._buffer.start()
 

@@ -84,6 +84,20 @@ class AgentMetrics:
         self.sent_bytes = Counter(
             "pronoia_agent_sent_bytes_total", "Payload bytes sent, repeats included.", by_destination, registry=registry
         )
+        self.buffered_entries = Counter(
+            "pronoia_agent_buffered_log_entries_total", "Log entries written to the disk buffer.", registry=registry
+        )
+        self.refused_entries = Counter(
+            "pronoia_agent_refused_log_entries_total",
+            "Log entries that a destination refused for good: lost.",
+            by_destination,
+            registry=registry,
+        )
+        self.logs_wait = Gauge(
+            "pronoia_agent_logs_wait",
+            "Whether the reading of logs waits, since the buffer has no room for them (1) or not (0).",
+            registry=registry,
+        )
         self.connected = Gauge(
             "pronoia_agent_destination_up",
             "Whether the last exchange with the destination went well.",

@@ -108,6 +108,10 @@ class SqliteLog:
         """Return the bytes held on disk as of the last commit: live pages and write-ahead log."""
         return self._stored_bytes
 
+    def limit_bytes(self) -> int:
+        """Return what `stored_bytes` may become: the log's bound, or less where the disk has no more."""
+        return self._limit_bytes
+
     async def start(self) -> None:
         """Open or create the log; raises PermanentError where another process has it, or it cannot be used."""
         loop = asyncio.get_running_loop()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agent.buffer import EVICT_BATCHES, Buffer, Identity
+from agent.buffer import EVICT_BATCHES, Buffer, BufferFile, Identity
 from agent.part import Part
 from agent.push.lanes import WINDOW_BATCHES
 from pipeline.errors import PermanentError
@@ -37,7 +37,9 @@ def make(
     registry = CollectorRegistry()
     clock = clock or Clock()
     log = SqliteLog(folder, LogMetrics(registry), max_bytes=max_bytes, clock=clock)
-    return Buffer(log, Identity("c1", agent, lanes), ["gateway", "other"], AgentMetrics(registry), 3600, clock)
+    return Buffer(
+        BufferFile(log, Identity("c1", agent, lanes)), ["gateway", "other"], AgentMetrics(registry), 3600, clock=clock
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from agent.buffer import Buffer, Identity
+from agent.buffer import Buffer, BufferFile, Identity
 from agent.part import Part
 from agent.push.gateway import GATEWAY, GatewayPush
 from agent.push.lanes import WINDOW_BATCHES
@@ -62,7 +62,7 @@ async def test_a_lane_goes_on_behind_what_was_evicted_for_another_destination(tm
     metrics = AgentMetrics(registry)
     now_s = [1000.0]
     log = SqliteLog(tmp_path, LogMetrics(registry), clock=lambda: now_s[0])
-    buffer = Buffer(log, Identity("c1", "a1", 1), [GATEWAY, "down"], metrics, 100, lambda: now_s[0])
+    buffer = Buffer(BufferFile(log, Identity("c1", "a1", 1)), [GATEWAY, "down"], metrics, 100, clock=lambda: now_s[0])
     gateway = Gateway(buffer)
     await buffer.start()
     await buffer.put(0, [Part(b"x", 10, 1, 1, 2) for _ in range(COUNT)])
@@ -88,7 +88,7 @@ async def test_what_was_evicted_while_it_was_about_to_go_goes_as_a_gap_and_the_l
     metrics = AgentMetrics(registry)
     gateway: Gateway
     log = SqliteLog(tmp_path, LogMetrics(registry), clock=lambda: 1000.0)
-    buffer = Buffer(log, Identity("c1", "a1", 1), [GATEWAY], metrics, 100, lambda: gateway.now_s)
+    buffer = Buffer(BufferFile(log, Identity("c1", "a1", 1)), [GATEWAY], metrics, 100, clock=lambda: gateway.now_s)
     gateway = Gateway(buffer)
     await buffer.start()
     await buffer.put(0, [Part(b"x", 10, 1, 1, 2) for _ in range(COUNT)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agent.buffer import Buffer, Identity
+from agent.buffer import Buffer, BufferFile, Identity
 from agent.part import Part
 from agent.push.lanes import WINDOW_BATCHES
 from agent.push.remote_write import RemoteWritePush
@@ -29,7 +29,7 @@ LANE, NAME = 0, "receiver"
 async def buffer_at(folder: Path, *others: str, max_age_s: float = 3600) -> AsyncIterator[Buffer]:
     registry = CollectorRegistry()
     log = SqliteLog(folder, LogMetrics(registry))
-    buffer = Buffer(log, Identity("c1", "a1", 1), [NAME, *others], AgentMetrics(registry), max_age_s)
+    buffer = Buffer(BufferFile(log, Identity("c1", "a1", 1)), [NAME, *others], AgentMetrics(registry), max_age_s)
     await buffer.start()
     yield buffer
     await buffer.close()
