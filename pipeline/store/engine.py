@@ -18,7 +18,8 @@ from typing import Final
 from pipeline.errors import PermanentError
 from pipeline.store import chunks
 from pipeline.store.config import StoreConfig
-from pipeline.store.file import Block, StoreFile, damaged, delete_block, insert_chunks
+from pipeline.store.database import damaged
+from pipeline.store.file import Block, StoreFile, delete_block, insert_chunks
 from pipeline.store.index import Index, SeriesHead
 from pipeline.store.requests import Metadata, parse
 from pipeline.telemetry import StoreMetrics
@@ -67,7 +68,7 @@ class Engine:
 
     def load(self) -> None:
         """Read into memory what the file has; also after a transaction that failed."""
-        index, blocks, metadata = Index(), self._file.blocks(), self._file.metadata()
+        index, blocks, metadata = Index[SeriesHead](), self._file.blocks(), self._file.metadata()
         sealed_until_ms = max((block.latest_ms for block in blocks), default=-(1 << 62))
         for id_, key in self._file.connection.execute("SELECT id, labels FROM series"):
             series = SeriesHead(id_, key)
@@ -259,7 +260,7 @@ def _insert_batch(connection: sqlite3.Connection, batch: _Batch) -> None:
         connection.execute("INSERT INTO pending (samples, data) VALUES (?, ?)", (len(batch.ids), data))
 
 
-def _load_pending(connection: sqlite3.Connection, index: Index) -> int:
+def _load_pending(connection: sqlite3.Connection, index: Index[SeriesHead]) -> int:
     """Put acknowledged samples that are in no block back into memory; return how many."""
     total = 0
     for samples, packed in connection.execute("SELECT samples, data FROM pending ORDER BY id"):

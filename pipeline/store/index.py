@@ -8,7 +8,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from pipeline.store.selector import NAME, Matcher, Operator
 from pipeline.wire.remote_write import Labels, decode_series
@@ -30,7 +30,7 @@ class SeriesHead:
         self.key = key
         labels = labels_of(key)
         self.name = sys.intern(next((value for label, value in labels if label == NAME), ""))
-        self.text = _text(self.name, labels)
+        self.text = search_text(self.name, labels)
         self.times: array[int] = array(HEAD_TIMES)
         self.values: array[float] = array(HEAD_VALUES)
         self.sealed_until_ms = -(1 << 62)
@@ -77,18 +77,33 @@ def labels_of(key: bytes) -> Labels:
     return tuple(out)
 
 
-@dataclass(slots=True)
-class Index:
-    """Every series of the store; `bytes` is how long their keys are together."""
+class Labelled(Protocol):
+    """What an index finds: by its number, its encoded labels, and the text that a search looks through."""
 
-    by_key: dict[bytes, SeriesHead] = field(default_factory=dict)
-    by_id: dict[int, SeriesHead] = field(default_factory=dict)
+    id: int
+    key: bytes
+    text: str
+
+    @property
+    def labels(self) -> Labels:
+        """Return the labels, sorted by name."""
+
+
+LabelledT = TypeVar("LabelledT", bound=Labelled)
+
+
+@dataclass(slots=True)
+class Index(Generic[LabelledT]):
+    """Every series of a store; `bytes` is how long their keys are together."""
+
+    by_key: dict[bytes, LabelledT] = field(default_factory=dict)
+    by_id: dict[int, LabelledT] = field(default_factory=dict)
     bytes: int = 0
     _postings: dict[str, dict[str, set[int]]] = field(default_factory=dict)
-    _sorted: list[SeriesHead] = field(default_factory=list)
+    _sorted: list[LabelledT] = field(default_factory=list)
     _in_order: bool = True
 
-    def add(self, series: SeriesHead) -> None:
+    def add(self, series: LabelledT) -> None:
         """Take in a new series."""
         self.by_key[series.key] = series
         self.by_id[series.id] = series
@@ -98,13 +113,13 @@ class Index:
         self._sorted.append(series)
         self._in_order = False
 
-    def remove(self, gone: Iterable[SeriesHead]) -> None:
+    def remove(self, gone: Iterable[LabelledT]) -> None:
         """Forget series."""
         for series in gone:
             self._remove(series)
         self._sorted = [series for series in self._sorted if series.id in self.by_id]
 
-    def _remove(self, series: SeriesHead) -> None:
+    def _remove(self, series: LabelledT) -> None:
         del self.by_key[series.key], self.by_id[series.id]
         self.bytes -= len(series.key)
         for name, value in series.labels:
@@ -115,18 +130,18 @@ class Index:
             if not values:
                 del self._postings[name]
 
-    def in_order(self) -> Sequence[SeriesHead]:
+    def in_order(self) -> Sequence[LabelledT]:
         """Return every series, by name and then by the other labels."""
         if not self._in_order:
             self._sorted.sort(key=lambda series: series.text)
             self._in_order = True
         return self._sorted
 
-    def search(self, text: str, matchers: Iterable[Matcher] = ()) -> list[SeriesHead]:
+    def search(self, text: str, matchers: Iterable[Matcher] = ()) -> list[LabelledT]:
         """Return the series whose labels contain every word of `text`, whatever its case, and satisfy `matchers`."""
         words = text.lower().split()
         matchers = tuple(matchers)
-        found: Iterable[SeriesHead] = self.in_order()
+        found: Iterable[LabelledT] = self.in_order()
         if matchers:
             ids = self.select_ids(matchers)
             found = (series for series in found if series.id in ids)
@@ -134,7 +149,7 @@ class Index:
             found = [series for series in found if word in series.text]
         return list(found)
 
-    def select(self, matchers: Iterable[Matcher]) -> list[SeriesHead]:
+    def select(self, matchers: Iterable[Matcher]) -> list[LabelledT]:
         """Return the series that satisfy every matcher, in no order."""
         return [self.by_id[number] for number in self.select_ids(matchers)]
 
@@ -176,6 +191,6 @@ class Index:
         return set(self.by_id).difference(*(ids for value, ids in values.items() if not test(value)))
 
 
-def _text(name: str, labels: Labels) -> str:
+def search_text(name: str, labels: Labels) -> str:
     """Return what a search looks through: the name, then the other labels, in lower case."""
     return "\n".join([name, *(f"{label}={value}" for label, value in labels if label != NAME)]).lower()

@@ -5,38 +5,29 @@ Another thread reads. No call holds the loop.
 """
 
 import asyncio
-import logging
 import sqlite3
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from pipeline.errors import PermanentError, PipelineError, TransientError
-from pipeline.store import file as store_file
+from pipeline.errors import PermanentError, TransientError
 from pipeline.store.config import StoreConfig
+from pipeline.store.database import failure, open_reader
 from pipeline.store.engine import Appended, Engine
+from pipeline.store.file import FORMAT, StoreFile
 from pipeline.store.queries import Chart, Found, Latest, Points, Queries, Select, Summary
 from pipeline.store.reader import Reader
 from pipeline.store.requests import Metadata
 from pipeline.store.selector import Matcher
 from pipeline.store.steps import LOOKBACK_MS
+from pipeline.store.writer import Writer
 from pipeline.telemetry import StoreMetrics
 from pipeline.wire.remote_write import Labels
 
-logger = logging.getLogger(__name__)
-
-MAX_WAITING_BYTES: Final = 64 << 20
-MAINTAIN_EVERY_S: Final = 10.0
-
 Result = TypeVar("Result")
-
-
-Waiting = tuple[bytes, "asyncio.Future[Appended]"]
 
 
 class Store:
@@ -47,34 +38,25 @@ class Store:
     ) -> None:
         self._config, self._clock = config, clock
         self._metrics = StoreMetrics(registry)
-        self._wake = threading.Condition()
-        self._waiting: deque[Waiting] = deque()
-        self._waiting_bytes = 0
-        self._asked: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
-        self._closing = False
-        self._broken: str | None = None
+        self._writer = Writer[Appended](config.path, "the embedded store")
         self._reading = ThreadPoolExecutor(1, "store-reader")
 
     async def start(self) -> None:
         """Open the file and read its index; raises PermanentError where that cannot be."""
         self._loop = asyncio.get_running_loop()
         self._engine, self._queries = await asyncio.to_thread(self._open)
-        self._thread = threading.Thread(target=self._write, name="store-writer", daemon=True)
-        self._thread.start()
+        self._writer.start(self._engine)
 
     async def close(self) -> None:
         """Write what was handed over, then let go of the file."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        await asyncio.to_thread(self._thread.join)
+        await self._writer.close()
         self._reading.shutdown()
         self._queries.reader.close()
         self._file.close()
 
     def ready(self) -> str | None:
         """Return None, or why nothing can be stored now."""
-        return self._broken
+        return self._writer.ready()
 
     async def append(self, request: bytes) -> Appended:
         """Store an uncompressed remote write 1.0 WriteRequest; its samples are durable when this returns.
@@ -83,32 +65,17 @@ class Store:
         a name, or the bound on labels is reached; TransientError where too much waits, or the disk fails. Exemplars and
         native histograms are left out, and counted. A caller that is cancelled takes nothing back.
         """
-        if self._waiting_bytes + len(request) > MAX_WAITING_BYTES and self._waiting_bytes:
-            raise TransientError("the embedded store is behind: too much waits to be written", retry_after_s=1.0)
-        answer: asyncio.Future[Appended] = self._loop.create_future()
-        with self._wake:
-            if self._closing:
-                raise TransientError("the embedded store is closed")
-            self._waiting.append((request, answer))
-            self._waiting_bytes += len(request)
-            self._wake.notify()
-        return await answer
+        return await self._writer.append(request)
 
     async def maintain(self, *, seal: bool = False) -> None:
         """Pack and drop what is due now, and with `seal` pack all there is, rather than within ten seconds."""
-        done: asyncio.Future[None] = self._loop.create_future()
 
         def work() -> None:
             if seal:
                 self._engine.seal()
             self._engine.maintain()
 
-        with self._wake:
-            if self._closing:
-                raise TransientError("the embedded store is closed")
-            self._asked.append((work, done))
-            self._wake.notify()
-        await done
+        await self._writer.do(work)
 
     async def search(
         self, text: str = "", matchers: Sequence[Matcher] = (), *, limit: int = 200
@@ -186,89 +153,17 @@ class Store:
         try:
             return await self._loop.run_in_executor(self._reading, ask, self._queries)
         except sqlite3.Error as error:
-            damage = store_file.failure(self._config.path, error)
+            damage = failure(self._config.path, error)
             raise damage or TransientError(f"the embedded store could not be read: {error}") from error
 
     def _open(self) -> tuple[Engine, Queries]:
-        self._file = store_file.open_file(self._config.path)
+        self._file = StoreFile.open(self._config.path, FORMAT)
         try:
             engine = Engine(self._config, self._file, self._metrics, self._clock)
-            return engine, Queries(engine, Reader(store_file.open_reader(self._config.path), engine))
+            return engine, Queries(engine, Reader(open_reader(self._config.path), engine))
         except sqlite3.Error as error:
             self._file.close()
-            raise store_file.failure(self._config.path, error) or PermanentError(str(error)) from error
+            raise failure(self._config.path, error) or PermanentError(str(error)) from error
         except BaseException:
             self._file.close()
             raise
-
-    def _write(self) -> None:
-        """Be the writing thread until the store closes and nothing waits any more."""
-        held: list[asyncio.Future[Any]] = []
-        try:
-            maintain_at_s = 0.0
-            while self._wait():
-                with self._wake:
-                    waiting, asked = list(self._waiting), list(self._asked)
-                    self._waiting.clear()
-                    self._asked.clear()
-                held = [*(future for _, future in waiting), *(future for _, future in asked)]
-                if waiting:
-                    self._append(waiting)
-                for work, done in asked:
-                    self._tell(done, self._guard(work))
-                if time.monotonic() >= maintain_at_s or self._engine.full:
-                    self._guard(self._engine.maintain)
-                    maintain_at_s = time.monotonic() + MAINTAIN_EVERY_S
-        finally:
-            with self._wake:
-                # Ended by a defect, where not by `close`: nobody may wait for a thread that is gone.
-                self._closing = True
-                self._broken = self._broken or "the embedded store is closed"
-                held += [*(future for _, future in self._waiting), *(future for _, future in self._asked)]
-                for future in held:
-                    self._tell(future, TransientError(self._broken))
-
-    def _wait(self) -> bool:
-        """Wait until there is something to do, or ten seconds; False when all is done and the store closes."""
-        with self._wake:
-            if not (self._waiting or self._asked or self._closing):
-                self._wake.wait(MAINTAIN_EVERY_S)
-            return bool(self._waiting or self._asked or not self._closing)
-
-    def _append(self, waiting: list[Waiting]) -> None:
-        answers: Sequence[Appended | PipelineError] = []
-
-        def work() -> None:
-            nonlocal answers
-            answers = self._engine.append([request for request, _ in waiting])
-
-        failed = self._guard(work)
-        with self._wake:
-            self._waiting_bytes -= sum(len(request) for request, _ in waiting)
-        for n, (_, future) in enumerate(waiting):
-            self._tell(future, failed or answers[n])
-
-    def _guard(self, work: Callable[[], None]) -> TransientError | None:
-        """Do what writes. Where the file fails, memory may be ahead of it: say so, and read it back before the next."""
-        try:
-            if self._broken is not None:
-                self._engine.load()
-                self._broken = None
-            work()
-        except (sqlite3.Error, PermanentError) as error:
-            self._broken = f"the embedded store cannot be written: {error}"
-            logger.error(self._broken, extra={"path": str(self._config.path)})
-            return TransientError(self._broken, retry_after_s=5.0)
-        return None
-
-    def _tell(self, future: "asyncio.Future[Any]", answer: Appended | BaseException | None) -> None:
-        self._loop.call_soon_threadsafe(_resolve, future, answer)
-
-
-def _resolve(future: "asyncio.Future[Any]", answer: Appended | BaseException | None) -> None:
-    if future.done():
-        return
-    if isinstance(answer, BaseException):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)

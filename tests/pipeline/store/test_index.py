@@ -6,8 +6,8 @@ from pipeline.store.selector import parse
 from pipeline.wire.remote_write import encode_labels
 
 
-def index_of(*series: dict[str, str]) -> Index:
-    index = Index()
+def index_of(*series: dict[str, str]) -> Index[SeriesHead]:
+    index = Index[SeriesHead]()
     for number, labels in enumerate(series):
         index.add(SeriesHead(number, encode_labels(sorted(labels.items()))))
     return index
@@ -22,7 +22,7 @@ FOUR = (
 )
 
 
-def ids(index: Index, selector: str) -> set[int]:
+def ids(index: Index[SeriesHead], selector: str) -> set[int]:
     return index.select_ids(parse(selector))
 
 
