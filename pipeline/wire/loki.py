@@ -28,7 +28,12 @@ NS: Final = 1_000_000_000
 
 Pairs = tuple[tuple[str, str], ...]
 
-_PAIR: Final = re.compile(r'\s*([a-zA-Z_:][a-zA-Z0-9_:.]*)\s*=\s*("(?:[^"\\\n]|\\.)*"|`[^`]*`)\s*(,|\}|$)')
+_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_STRING: Final = r'"(?:[^"\\\n]|\\.)*"|`[^`]*`'
+_PAIR: Final = re.compile(
+    rf'[ \t\r\n]*([a-zA-Z_:][a-zA-Z0-9_:.]*|"(?:[^"\\\n]|\\.)*")[ \t\r\n]*=[ \t\r\n]*({_STRING})[ \t\r\n]*([,}}])'
+)
+_END: Final = re.compile(r"[ \t\r\n]*\}")
 _ESCAPED: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)")
 _PLAIN: Final = re.compile(r'[^"\\\x00-\x1f\x7f]*')
 _LETTERS: Final = {
@@ -63,8 +68,12 @@ class Stream:
 
 
 def encode_labels(labels: Iterable[tuple[str, str]]) -> bytes:
-    """Write a label set as Loki writes it, sorted by name: `{a="b", c="d"}`."""
-    return ("{" + ", ".join(f"{name}={quote(value)}" for name, value in sorted(labels)) + "}").encode()
+    """Write a label set as Loki writes it, sorted by name: `{a="b", c="d"}`. A name that is none is quoted, too."""
+    return ("{" + ", ".join(f"{_named(name)}={quote(value)}" for name, value in sorted(labels)) + "}").encode()
+
+
+def _named(name: str) -> str:
+    return name if _NAME.fullmatch(name) else quote(name)
 
 
 def quote(value: str) -> str:
@@ -81,23 +90,29 @@ def _coded(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def parse_labels(text: str) -> Pairs:
-    """Read a label set; sorted by name. Raises MalformedError where it is none, is empty, or has a name twice."""
-    stripped = text.strip()
-    if not stripped.startswith("{") or not stripped.endswith("}"):
+def parse_labels(text: str, *, empty: bool = False) -> Pairs:
+    """Read a label set; sorted by name. Raises MalformedError where it is none or has a name twice.
+
+    It may be empty where that is said. What is read is what PromQL's grammar makes of it (names may be quoted); single
+    quotes and comments are refused.
+    """
+    stripped = text.strip(" \t\r\n")
+    if not stripped.startswith("{"):
         raise MalformedError(f"labels must stand in braces, not {text[:100]!r}")
     found: dict[str, str] = {}
-    position, end = 1, len(stripped) - 1
-    while position < end and stripped[position:end].strip():
+    position = 1
+    while (end := _END.match(stripped, position)) is None:
         match = _PAIR.match(stripped, position)
         if match is None:
             raise MalformedError(f"labels cannot be read at {stripped[position : position + 50]!r}")
-        name, quoted, _ = match.groups()
+        name = _unquote(match[1]) if match[1][0] == '"' else match[1]
         if name in found:
             raise MalformedError(f"label {name} stands twice")
-        found[name] = _unquote(quoted)
-        position = match.end()
-    if not found:
+        found[name] = _unquote(match[2])
+        position = match.start(3) if match[3] == "}" else match.end()
+    if end.end() != len(stripped):
+        raise MalformedError(f"something stands behind the labels: {stripped[end.end() : end.end() + 50]!r}")
+    if not found and not empty:
         raise MalformedError("a stream without labels")
     return tuple(sorted(found.items()))
 
@@ -111,14 +126,16 @@ def _unquote(quoted: str) -> str:
 
 def _unescaped(match: re.Match[str]) -> str:
     code = match[1]
-    if code[0] in "xuU" and len(code) > 1:
-        return chr(int(code[1:], 16))
-    if len(code) == 3:
-        return chr(int(code, 8))
     letter = _LETTERS.get(code)
-    if letter is None:
+    if letter is not None:
+        return letter
+    if len(code) == 1:
         raise MalformedError(f"labels hold an escape that there is not: \\{code}")
-    return letter
+    number = int(code[1:], 16) if code[0] in "xuU" else int(code, 8)
+    # \x and octal name bytes, which only below 128 are characters as well.
+    if number > (127 if code[0] not in "uU" else 0x10FFFF) or 0xD800 <= number < 0xE000:
+        raise MalformedError(f"labels hold an escape that is no character: \\{code}")
+    return chr(number)
 
 
 def encode_entry(time_ns: int, line: bytes, metadata: Iterable[tuple[str, str]] = ()) -> bytes:

@@ -1,0 +1,1 @@
+"""Requests that the agent and the gateway both take: what a body means, without a listener."""
