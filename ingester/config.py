@@ -8,11 +8,12 @@ sinks:
 
 import string
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config import Address, Bytes, ListenAddress, Seconds, Section
+from pipeline.delivery import Backoff
 from pipeline.log.config import LogConfig
 from pipeline.send.config import RemoteWriteConfig
 from pipeline.tracing import TracingConfig
@@ -26,6 +27,10 @@ def _parse_template(text: str) -> str:
         if field is not None and (field not in ("cluster", "tenant") or spec or conversion):
             raise ValueError(f"unknown field {{{field}}}: a tenant template takes {{cluster}} and {{tenant}}")
     return text
+
+
+SINK_KINDS: Final = ("remote_write", "store")
+"""The keys of a sink's sections, of which it has one."""
 
 
 class StoreConfig(Section):
@@ -54,13 +59,25 @@ class SinkConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.remote_write is None) == (self.store is None):
-            raise ValueError("give exactly one of remote_write and store")
+        if sum(getattr(self, kind) is not None for kind in SINK_KINDS) != 1:
+            raise ValueError(f"give exactly one of {', '.join(SINK_KINDS)}")
         if self.remote_write is not None and not self.remote_write.is_sendable:
             raise ValueError("remote_write.url must begin with http:// or https://")
         if isinstance(self.start, datetime) and self.start.tzinfo is None:
             raise ValueError("start needs a time zone: write it like 2026-01-31T12:00:00Z")
         return self
+
+    @property
+    def kind(self) -> str:
+        """Which of `SINK_KINDS` it is."""
+        return next(kind for kind in SINK_KINDS if getattr(self, kind) is not None)
+
+    def backoff(self) -> Backoff:
+        """Return the delays between tries."""
+        if self.remote_write is not None:
+            queue = self.remote_write.queue_config
+            return Backoff(queue.min_backoff, queue.max_backoff)
+        return Backoff()
 
     def start_ms(self) -> int | None:
         """Return the start as Unix milliseconds where it is a time."""

@@ -14,7 +14,7 @@ from typing import Final
 from pipeline.delivery import Backoff
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.interface import Log, Partition, Record
-from pipeline.send.bisect import Piece, halves
+from pipeline.send.codec import Codec
 from pipeline.wire.envelope import Headers
 from pipeline.wire.errors import MalformedError
 
@@ -26,7 +26,7 @@ _PREFIX: Final = "dead-"
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One refusal. `status` is HTTP's, 0 where no store was asked; `items` 0 where they cannot be counted."""
+    """One refusal. `status` is HTTP's, 0 where nobody could read it; `items` 0 where they cannot be counted."""
 
     sink: str
     status: int
@@ -80,6 +80,7 @@ class DeadLetters:
     log: Log
     at: Partition
     sink: str
+    codec: Codec
     clock: Callable[[], float] = time.time
 
     async def bury(self, record: Record, payload: bytes, items: int, *, status: int, reason: str) -> None:
@@ -103,7 +104,7 @@ class DeadLetters:
 
     async def _bury_parts(self, record: Record, letter: DeadLetter) -> None:
         try:
-            parts = await asyncio.to_thread(halves, Piece(letter.payload, letter.items))
+            parts = await asyncio.to_thread(self.codec.halves, letter.payload)
         except MalformedError:
             parts = None
         if parts is not None:

@@ -1,4 +1,4 @@
-"""One request's way to the store: send, remember what keeps it from going on, bury what is refused."""
+"""The way of a stream's records to the store: send, remember what keeps it from going on, bury what is refused."""
 
 import asyncio
 import logging
@@ -11,10 +11,11 @@ from ingester.dead_letters import DeadLetters
 from ingester.progress import Progress
 from ingester.sinks import Sink
 from ingester.stream import Entry, Stream
-from pipeline.delivery import Backoff, Delivered, Outcome, Rejected, Retry
+from pipeline.delivery import Delivered, Outcome, Partly, Rejected, Retry
 from pipeline.log.interface import Partition
-from pipeline.send.bisect import Piece
+from pipeline.send.codec import CODECS
 from pipeline.send.deliver import Delivery
+from pipeline.send.request import Piece, Request
 from pipeline.telemetry import IngesterMetrics
 from pipeline.tracing import NO_SPAN, Span, Tracing
 
@@ -54,8 +55,8 @@ class _StoppedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Consecutive records of one stream. `stopping` is set when the partition is to be let go."""
+class Shipment:
+    """Consecutive records of one stream, on their way. `stopping` is set when the partition is to be let go."""
 
     context: Context
     stream: Stream
@@ -65,14 +66,17 @@ class Request:
     async def deliver(self) -> bool:
         """Settle every record; False where it was given up between two tries, because the partition is let go."""
         pieces = [
-            Piece(entry.record.payload, entry.counts.received, index, entry.doubt)
+            Piece(entry.record.payload, entry.counts.received, index, entry.doubt, entry.envelope)
             for index, entry in enumerate(self.entries)
             if entry.record is not None
         ]
-        with self._span(pieces) as span:
-            delivery = Delivery(partial(self._send, span), self._refuse, backoff=self._backoff(), sleep=self._rest)
+        stream, codec = self.stream, CODECS[self.context.sink.signal]
+        request = Request(pieces, codec, stream.cluster, stream.tenant)
+        backoff = self.context.config.backoff()
+        with self._span(request) as span:
+            delivery = Delivery(partial(self._send, span), self._refuse, backoff=backoff, sleep=self._rest)
             try:
-                tally = await delivery.run(pieces)
+                tally = await delivery.run(request)
             except _StoppedError:
                 span.note(given_up=True)
                 return False
@@ -80,19 +84,20 @@ class Request:
         self.entries[0].counts.already += tally.already
         return True
 
-    def _span(self, pieces: list[Piece]) -> Span:
+    def _span(self, request: Request) -> Span:
         tracing = self.context.tracing
         if not tracing.on:
             return NO_SPAN
         parents = [entry.traceparent for entry in self.entries if entry.traceparent]
-        items = sum(piece.items for piece in pieces)
-        return tracing.span("deliver", parents, **self._attributes(records=len(pieces), items=items))
+        records, items = len(request.pieces), request.items
+        return tracing.span("deliver", parents, **self._attributes(records=records, items=items))
 
-    async def _send(self, above: Span, payload: bytes, items: int) -> Outcome:
-        context, stream = self.context, self.stream
+    async def _send(self, above: Span, request: Request) -> Outcome:
+        context = self.context
         name, started_s = context.config.name, context.clock()
-        with above.child("send", items=items, payload_bytes=len(payload)) as span:
-            outcome = await context.sink.send(payload, cluster=stream.cluster, tenant=stream.tenant)
+        payload_bytes = sum(len(piece.payload) for piece in request.pieces)
+        with above.child("send", items=request.items, payload_bytes=payload_bytes) as span:
+            outcome = await context.sink.send(request)
             span.note(outcome=type(outcome).__name__.lower())
         context.metrics.request_seconds.labels(name).observe(context.clock() - started_s)
         context.metrics.requests.labels(name, type(outcome).__name__.lower()).inc()
@@ -107,12 +112,6 @@ class Request:
         )
         entry.counts.rejected += piece.items
         logger.error("items refused by the store", extra=self._attributes(items=piece.items, reason=refusal.reason))
-
-    def _backoff(self) -> Backoff:
-        remote_write = self.context.config.remote_write
-        if remote_write is None:
-            return Backoff()
-        return Backoff(remote_write.queue_config.min_backoff, remote_write.queue_config.max_backoff)
 
     async def _rest(self, delay_s: float) -> None:
         """Wait before the next try; raises _StoppedError when the partition is to be let go: nothing is in flight."""
@@ -130,7 +129,7 @@ class Request:
         if now is not None and now.reason != (before.reason if before else None):
             level = logging.ERROR if now.alarm else logging.WARNING
             logger.log(level, "store does not take it, trying again", extra=self._attributes(reason=now.reason))
-        elif before is not None and isinstance(outcome, Delivered):
+        elif before is not None and isinstance(outcome, Delivered | Partly):
             logger.info("store takes it again", extra=self._attributes())
 
     def _attributes(self, **more: str | int) -> dict[str, str | int]:

@@ -18,6 +18,7 @@ from ingester.replay import Replay
 from ingester.sinks import Sink
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.interface import Log, Partition
+from pipeline.send.codec import CODECS
 
 
 class Desk:
@@ -47,7 +48,8 @@ class Desk:
         if from_ms >= to_ms:
             raise PermanentError("the end of the window must be behind its beginning")
         spec = self._config.log.topic(receiver.signal.value)
-        letters = DeadLetters(self._log, Partition(self._config.prefix() + DEAD_LETTERS_TOPIC, 0), sink, self._clock)
+        at = Partition(self._config.prefix() + DEAD_LETTERS_TOPIC, 0)
+        letters = DeadLetters(self._log, at, sink, CODECS[receiver.signal], self._clock)
         replay = Replay(self._log, config, receiver, letters, cluster)
         return await replay.run(spec.name, await self._log.ensure_topic(spec), from_ms, to_ms)
 

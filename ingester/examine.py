@@ -75,6 +75,7 @@ class Examiner:
             entry.counts.rejected = envelope.items
         else:
             entry.items, entry.raw_bytes = max(1, envelope.items), envelope.raw_bytes
+            entry.envelope = envelope
             entry.earliest_ms, entry.latest_ms = envelope.earliest_ms, envelope.latest_ms
             entry.traceparent = envelope.traceparent
         return entry

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from ingester.deliver import Context, Request
+from ingester.deliver import Context, Shipment
 from ingester.examine import Examiner
 from ingester.ledger import Counts
 from ingester.progress import Progress
@@ -193,7 +193,7 @@ class Feed:
         self._wake.set()
 
     async def _deliver(self, stream: Stream, entries: list[Entry]) -> None:
-        if await Request(self._context, stream, entries, self._stopping).deliver():
+        if await Shipment(self._context, stream, entries, self._stopping).deliver():
             stream.task = None
             for entry in entries:
                 self._done(entry)

@@ -13,11 +13,12 @@ from ingester.config import IngesterConfig
 from ingester.dead_letters import DEAD_LETTERS_TOPIC, DeadLetter, from_record
 from ingester.progress import SETTLED_TOPIC
 from ingester.sinks import Sink
-from pipeline.delivery import Outcome, Rejected
+from pipeline.delivery import Rejected
 from pipeline.errors import PermanentError
 from pipeline.log.interface import Log, Partition
-from pipeline.send.bisect import Piece
+from pipeline.send.codec import CODECS
 from pipeline.send.deliver import Delivery
+from pipeline.send.request import Piece, Request
 from pipeline.wire import snappy
 from pipeline.wire.envelope import Envelope, from_headers
 from pipeline.wire.errors import MalformedError
@@ -80,13 +81,11 @@ class Redrive:
             raise PermanentError(f"dead letter {number}: there is no sink {letter.sink} in this configuration")
         tenant, reasons = config.tenant_of(envelope.cluster, envelope.tenant), []
 
-        async def send(payload: bytes, items: int) -> Outcome:
-            return await sink.send(payload, cluster=envelope.cluster, tenant=tenant)
-
         async def refuse(piece: Piece, refusal: Rejected) -> None:
             reasons.append(refusal.reason)
 
-        tally = await Delivery(send, refuse).run([Piece(letter.payload, letter.items)])
+        piece = Piece(letter.payload, letter.items, envelope=envelope)
+        tally = await Delivery(sink.send, refuse).run(Request([piece], CODECS[sink.signal], envelope.cluster, tenant))
         if not tally.refused:
             await self._remember(number)
         return {

@@ -10,16 +10,18 @@ from ingester.config import SinkConfig
 from ingester.dead_letters import DeadLetters
 from ingester.settle import Settled
 from ingester.sinks import Sink
-from pipeline.delivery import Outcome, Rejected
+from pipeline.delivery import Rejected
 from pipeline.errors import PermanentError
 from pipeline.log.interface import Log, Partition, Record
-from pipeline.send.bisect import Piece
+from pipeline.send.codec import CODECS
 from pipeline.send.deliver import Delivery, Tally
-from pipeline.wire.envelope import UnknownVersionError, from_headers
+from pipeline.send.request import Piece, Request
+from pipeline.wire.envelope import Envelope, UnknownVersionError, from_headers
 from pipeline.wire.errors import MalformedError
 
 _READ_BYTES = 8 * 2**20
 StreamKey = tuple[str, str]
+Chosen = tuple[Record, Envelope]
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ class Replay:
             if not records:
                 return
             offset = records[-1].offset + 1
-            streams: dict[StreamKey, list[tuple[Record, int]]] = {}
+            streams: dict[StreamKey, list[Chosen]] = {}
             for record in records:
                 if record.offset < end:
                     self._sort(record, settled, streams)
@@ -74,7 +76,7 @@ class Replay:
                 await self._deliver(cluster, tenant, chosen)
             self.progress(at, min(offset, end), end)
 
-    def _sort(self, record: Record, settled: Settled, streams: dict[StreamKey, list[tuple[Record, int]]]) -> None:
+    def _sort(self, record: Record, settled: Settled, streams: dict[StreamKey, list[Chosen]]) -> None:
         try:
             envelope = from_headers(record.headers)
         except UnknownVersionError as error:
@@ -96,28 +98,26 @@ class Replay:
             self.counts.unreadable_records += 1
         else:
             tenant = self.config.tenant_of(envelope.cluster, envelope.tenant)
-            streams.setdefault((envelope.cluster, tenant), []).append((record, envelope.items))
+            streams.setdefault((envelope.cluster, tenant), []).append((record, envelope))
 
-    async def _deliver(self, cluster: str, tenant: str, chosen: list[tuple[Record, int]]) -> None:
-        async def send(payload: bytes, items: int) -> Outcome:
-            return await self.sink.send(payload, cluster=cluster, tenant=tenant)
-
+    async def _deliver(self, cluster: str, tenant: str, chosen: list[Chosen]) -> None:
         async def refuse(piece: Piece, refusal: Rejected) -> None:
             record = chosen[piece.source][0]
             await self.dead_letters.bury(
                 record, piece.payload, piece.items, status=refusal.status, reason=refusal.reason
             )
 
-        request: list[Piece] = []
+        request = Request((), CODECS[self.sink.signal], cluster, tenant)
+        pieces: list[Piece] = []
         items = 0
-        for index, (record, count) in enumerate(chosen):
-            if request and items + count > self.config.request_items:
-                self._add(await Delivery(send, refuse).run(request))
-                request, items = [], 0
-            request.append(Piece(record.payload, count, index, in_doubt=True))
-            items += count
-        if request:
-            self._add(await Delivery(send, refuse).run(request))
+        for index, (record, envelope) in enumerate(chosen):
+            if pieces and items + envelope.items > self.config.request_items:
+                self._add(await Delivery(self.sink.send, refuse).run(request.of(*pieces)))
+                pieces, items = [], 0
+            pieces.append(Piece(record.payload, envelope.items, index, in_doubt=True, envelope=envelope))
+            items += envelope.items
+        if pieces:
+            self._add(await Delivery(self.sink.send, refuse).run(request.of(*pieces)))
 
     def _add(self, tally: Tally) -> None:
         self.counts.delivered += tally.delivered

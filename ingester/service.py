@@ -15,15 +15,15 @@ from ingester.desk import Desk
 from ingester.group import Group
 from ingester.progress import SETTLED_TOPIC, ProgressLog
 from ingester.sinks import Sink
-from ingester.sinks import remote_write as remote_write_sink
+from ingester.sinks.kinds import KINDS, Build, SinkTools
 from ingester.status import Standing, summarise
 from pipeline.errors import PermanentError, PipelineError
 from pipeline.log.interface import Log, Partition
+from pipeline.send.codec import CODECS
 from pipeline.telemetry import IngesterMetrics
 from pipeline.tracing import OFF, Tracing
 
 _KEPT_IS_GOOD_FOR_S = 1.0
-Build = Callable[[SinkConfig], Sink]
 
 
 class Ingester:
@@ -49,7 +49,8 @@ class Ingester:
         self._log = log
         self._metrics = metrics
         self._clock = clock
-        self._builders: dict[str, Build] = {"remote_write": remote_write_sink.build, **(builders or {})}
+        self._builders: dict[str, Build] = {**KINDS, **(builders or {})}
+        self._tools = SinkTools(metrics, clock)
         self._sinks: dict[str, Sink] = {}
         self._tracing = tracing
         self._groups: dict[str, Group] = {}
@@ -65,10 +66,9 @@ class Ingester:
         spec = self._config.log.topic
         await self.desk.start()
         for config in self._config.sinks:
-            kind = "remote_write" if config.remote_write is not None else "store"
-            if kind not in self._builders:
-                raise PermanentError(f"sink {config.name}: a {kind} sink works only in `pronoia up`")
-            sink = self._sinks[config.name] = self._builders[kind](config)
+            if config.kind not in self._builders:
+                raise PermanentError(f"sink {config.name}: a {config.kind} sink works only in `pronoia up`")
+            sink = self._sinks[config.name] = self._builders[config.kind](config, self._tools)
             topic = prefix + sink.signal.value
             if topic not in self._partitions:
                 self._partitions[topic] = await self._log.ensure_topic(spec(sink.signal.value))
@@ -78,7 +78,8 @@ class Ingester:
 
     def _group(self, config: SinkConfig, sink: Sink, topic: str) -> Group:
         prefix = self._config.prefix()
-        letters = DeadLetters(self._log, Partition(prefix + DEAD_LETTERS_TOPIC, 0), config.name, self._clock)
+        at = Partition(prefix + DEAD_LETTERS_TOPIC, 0)
+        letters = DeadLetters(self._log, at, config.name, CODECS[sink.signal], self._clock)
 
         def context(group: Group) -> Context:
             budget = Budget(config.queue_max_bytes)

@@ -12,6 +12,7 @@ from ingester.ledger import Counts
 from ingester.settle import LaneKey, Verdict
 from pipeline.delivery import Retry
 from pipeline.log.interface import Record
+from pipeline.wire.envelope import Envelope
 
 # Half of what Prometheus takes in one request, decompressed.
 _MAX_REQUEST_RAW_BYTES = 16 * 2**20
@@ -32,6 +33,7 @@ class Entry:
     cluster: str = ""
     tenant: str = ""
     verdict: Verdict | None = None
+    envelope: Envelope | None = None
     counts: Counts = field(default_factory=Counts)
     earliest_ms: int = 0
     latest_ms: int = 0

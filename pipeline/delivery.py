@@ -49,7 +49,29 @@ class TooLarge:
     reason: str
 
 
-Outcome = Delivered | Retry | Rejected | TooLarge
+@dataclass(frozen=True, slots=True)
+class PartRefused:
+    """Items of one record that the receiver refuses for good, as a payload of their own in the signal's encoding.
+
+    `source` is that of the piece which they are from. `duplicate` as for `Rejected`.
+    """
+
+    source: int
+    payload: bytes
+    items: int
+    reason: str
+    status: int
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Partly:
+    """The receiver has everything that was sent but these items, durably, and refuses them for good."""
+
+    refused: tuple[PartRefused, ...]
+
+
+Outcome = Delivered | Partly | Retry | Rejected | TooLarge
 
 
 @dataclass(slots=True)

@@ -15,11 +15,12 @@ from prometheus_client import CollectorRegistry
 from gateway.config import GatewayConfig
 from ingester.config import IngesterConfig
 from ingester.desk import Desk
-from ingester.sinks import Sink, remote_write
+from ingester.sinks import Sink
+from ingester.sinks.kinds import KINDS, SinkTools
 from pipeline import config as configuration
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.open import open_log
-from pipeline.telemetry import LogMetrics
+from pipeline.telemetry import IngesterMetrics, LogMetrics
 from pronoia.component import log_within
 from pronoia.status import USUAL_URLS
 
@@ -132,9 +133,10 @@ async def desk_of(file: Path | None, url: str | None, data: Path) -> AsyncIterat
         await log.start()
         stack.push_async_callback(log.close)
         sinks: dict[str, Sink] = {}
+        tools = SinkTools(IngesterMetrics(CollectorRegistry()))
         for sink in config.sinks:
-            if sink.remote_write is not None:
-                sinks[sink.name] = remote_write.build(sink)
+            if sink.kind in KINDS:
+                sinks[sink.name] = KINDS[sink.kind](sink, tools)
                 await sinks[sink.name].start()
                 stack.push_async_callback(sinks[sink.name].close)
         desk = Desk(config, log, sinks, time.time)

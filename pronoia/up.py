@@ -99,7 +99,7 @@ async def serve_plan(read: Callable[[], Plan], file: Path | None, data: Path, li
         chosen.ingester,
         log,
         IngesterMetrics(registry),
-        builders={"store": lambda config: StoreSink(config.name, store)},
+        builders={"store": lambda config, _: StoreSink(config.name, store)},
         tracing=tracing["ingester"],
     )
     working: list[Component] = [agent, gateway, ingester]

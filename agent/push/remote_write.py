@@ -16,8 +16,8 @@ from agent.push.lanes import WINDOW_BATCHES
 from pipeline.delivery import Rejected
 from pipeline.errors import PipelineError
 from pipeline.log.interface import Record
-from pipeline.send.bisect import Piece
 from pipeline.send.remote_write import RemoteWrite
+from pipeline.send.request import Piece
 from pipeline.send.rewrite import Rewrite
 from pipeline.telemetry import AgentMetrics
 from pipeline.tracing import NO_SPAN, OFF, Span, Tracing

@@ -1,8 +1,12 @@
-"""Sinks: where an ingester delivers to. Each kind has the same anatomy: build (config), classify (pure), send."""
+"""Sinks: where an ingester delivers to. Each kind has the same anatomy: build (config), classify (pure), send.
+
+One more kind is a module here with a `build`, a line in `kinds.py`, and a section in `ingester.config.SinkConfig`.
+"""
 
 from typing import Protocol
 
 from pipeline.delivery import Outcome
+from pipeline.send.request import Request
 from pipeline.wire.envelope import Signal
 
 
@@ -22,9 +26,9 @@ class Sink(Protocol):
     async def close(self) -> None:
         """Let go of everything; nothing is being sent any more."""
 
-    async def send(self, payload: bytes, *, cluster: str, tenant: str) -> Outcome:
-        """Send one payload in its standard encoding (metrics: snappy(prometheus.WriteRequest)) and judge the answer.
+    async def send(self, request: Request) -> Outcome:
+        """Send one request, its `payload` or its pieces one by one, and judge the answer.
 
-        `Delivered` only when the receiver has it durably. Never raises for what a receiver or a network does: that is
-        `Retry`. May be cancelled; whether the receiver has the payload then is in doubt, and it will be sent again.
+        `Delivered` and `Partly` only when the receiver has it durably. Never raises for what a receiver or a network
+        does: that is `Retry`. May be cancelled: what the receiver has then is in doubt, and will be sent again.
         """

@@ -1,26 +1,29 @@
 """From records to settled: retry while nothing is wrong with the data, split what is refused, until everything is
 either delivered or handed to `refuse` with the store's words.
 
-Order is kept where it matters: records one after the other, samples of one series one after the other. Series of one
-record are independent of one another, so a refused record is halved breadth first, which finds a few bad series among
-thousands with few requests and gives up soon where everything is bad.
+Order is kept where it matters: records one after the other, items of one series or stream one after the other. Series
+of one record are independent of one another, so a refused record is halved breadth first, which finds a few bad series
+among thousands with few requests and gives up soon where everything is bad. A store that says itself what it does not
+take (`Partly`) spares all that.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pipeline.delivery import Backoff, Delivered, Outcome, Rejected, Retry, TooLarge
-from pipeline.send.bisect import Piece, halves, join, sample_halves
+from pipeline.delivery import Backoff, Delivered, Outcome, Partly, Rejected, Retry, TooLarge
+from pipeline.send.request import Piece, Request
 from pipeline.wire.errors import MalformedError
 
-Answer = Delivered | Rejected | TooLarge
+Refusal = Rejected | TooLarge
+"""The store has nothing of a request, and will not take it as it is."""
+Answer = Delivered | Partly | Refusal
 """An outcome that is about the data."""
 
-Send = Callable[[bytes, int], Awaitable[Outcome]]
-"""Sends one payload with that many items, once."""
+Send = Callable[[Request], Awaitable[Outcome]]
+"""Sends one request, once."""
 
 
 class Refuse(Protocol):
@@ -60,64 +63,79 @@ class Delivery:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     tally: Tally = field(default_factory=Tally)
 
-    async def run(self, pieces: Sequence[Piece]) -> Tally:
+    async def run(self, request: Request) -> Tally:
         """Settle every piece; returns when all are. Raises only what `refuse` raises, and when cancelled."""
-        outcome, pieces = await self._attempt(pieces)
-        if isinstance(outcome, Delivered):
-            self.tally.delivered += sum(piece.items for piece in pieces)
-        elif len(pieces) > 1:
+        refusal, request = await self._try(request)
+        pieces = request.pieces
+        if refusal is not None and len(pieces) > 1:
             middle = len(pieces) // 2
-            await self.run(pieces[:middle])
-            await self.run(pieces[middle:])
-        else:
-            await self._narrow(pieces[0], outcome)
+            await self.run(request.of(*pieces[:middle]))
+            await self.run(request.of(*pieces[middle:]))
+        elif refusal is not None:
+            await self._narrow(request, refusal)
         return self.tally
 
-    async def _attempt(self, pieces: Sequence[Piece]) -> tuple[Answer, Sequence[Piece]]:
+    async def _try(self, request: Request) -> tuple[Refusal | None, Request]:
+        """Send, and settle what the store answered for; returns the refusal where it has nothing of the request."""
+        answer, request = await self._attempt(request)
+        if isinstance(answer, Delivered):
+            self.tally.delivered += request.items
+        elif isinstance(answer, Partly):
+            await self._settle(request, answer)
+        else:
+            return answer, request
+        return None, request
+
+    async def _attempt(self, request: Request) -> tuple[Answer, Request]:
         """Send until the answer is about the data; where one before it may have been lost, the pieces are in doubt."""
-        payload, items = join(pieces), sum(piece.items for piece in pieces)
-        in_doubt = False
-        while isinstance(outcome := await self.send(payload, items), Retry):
-            in_doubt = in_doubt or outcome.perhaps_taken
+        doubted = False
+        while isinstance(outcome := await self.send(request), Retry):
+            if outcome.perhaps_taken and not doubted:
+                request, doubted = request.in_doubt(), True
             await self.sleep(self.backoff.next_s(outcome.after_s))
         self.backoff.reset()
-        return outcome, [replace(piece, in_doubt=True) for piece in pieces] if in_doubt else pieces
+        return outcome, request
 
-    async def _narrow(self, record: Piece, outcome: Rejected | TooLarge) -> None:
+    async def _settle(self, request: Request, answer: Partly) -> None:
+        """Count what the store has, and give up what it refuses."""
+        pieces = {piece.source: piece for piece in request.pieces}
+        self.tally.delivered += request.items - sum(part.items for part in answer.refused)
+        for part in answer.refused:
+            piece = replace(pieces[part.source], payload=part.payload, items=part.items)
+            await self._give_up(piece, Rejected(part.reason, part.status, part.duplicate))
+
+    async def _narrow(self, record: Request, refusal: Refusal) -> None:
         """Find which series of a record are refused; deliver the others."""
         budget = _Budget(self.limits)
-        open_ends = deque([(record, outcome)])
+        open_ends = deque([(record, refusal)])
         while open_ends:
-            piece, outcome = open_ends.popleft()
+            request, refusal = open_ends.popleft()
             # Decoding a large record takes too long for the loop.
-            parts = None if budget.spent() else await asyncio.to_thread(_halves, piece)
+            parts = None if budget.spent() else await asyncio.to_thread(_halves, request)
             if parts is None:
-                await self._narrow_samples(piece, outcome, budget)
+                await self._narrow_items(request, refusal, budget)
                 continue
             for part in parts:
-                answer, (tried,) = await self._attempt([part])
-                budget.count(answer)
-                if isinstance(answer, Delivered):
-                    self.tally.delivered += tried.items
-                else:
-                    open_ends.append((tried, answer))
+                refused, tried = await self._try(request.of(part))
+                budget.count(refused)
+                if refused is not None:
+                    open_ends.append((tried, refused))
 
-    async def _narrow_samples(self, series: Piece, outcome: Rejected | TooLarge, budget: "_Budget") -> None:
-        """Find which samples of a series are refused, in their order; deliver the others."""
-        parts = None if budget.spent() else _sample_halves(series)
+    async def _narrow_items(self, request: Request, refusal: Refusal, budget: "_Budget") -> None:
+        """Find which items of a series are refused, in their order; deliver the others."""
+        parts = None if budget.spent() else _item_halves(request)
         if parts is None:
-            await self._give_up(series, outcome)
+            await self._give_up(
+                request.pieces[0], refusal if isinstance(refusal, Rejected) else Rejected(refusal.reason, 413)
+            )
             return
         for part in parts:
-            answer, (tried,) = await self._attempt([part])
-            budget.count(answer)
-            if isinstance(answer, Delivered):
-                self.tally.delivered += tried.items
-            else:
-                await self._narrow_samples(tried, answer, budget)
+            refused, tried = await self._try(request.of(part))
+            budget.count(refused)
+            if refused is not None:
+                await self._narrow_items(tried, refused, budget)
 
-    async def _give_up(self, piece: Piece, outcome: Rejected | TooLarge) -> None:
-        refusal = outcome if isinstance(outcome, Rejected) else Rejected(outcome.reason, 413)
+    async def _give_up(self, piece: Piece, refusal: Rejected) -> None:
         if piece.in_doubt and refusal.duplicate:
             self.tally.already += piece.items
             return
@@ -133,24 +151,24 @@ class _Budget:
     requests: int = 0
     fruitful: bool = False
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, refusal: Refusal | None) -> None:
         self.requests += 1
         # A request that was too large says nothing about what is in it.
-        self.fruitful = self.fruitful or not isinstance(outcome, Rejected)
+        self.fruitful = self.fruitful or not isinstance(refusal, Rejected)
 
     def spent(self) -> bool:
         return self.requests >= (self.limits.max_requests if self.fruitful else self.limits.max_fruitless)
 
 
-def _halves(piece: Piece) -> tuple[Piece, Piece] | None:
+def _halves(request: Request) -> tuple[Piece, Piece] | None:
     try:
-        return halves(piece)
+        return request.halves()
     except MalformedError:
         return None  # the store's words stay the reason
 
 
-def _sample_halves(piece: Piece) -> tuple[Piece, Piece] | None:
+def _item_halves(request: Request) -> tuple[Piece, Piece] | None:
     try:
-        return sample_halves(piece)
+        return request.item_halves()
     except MalformedError:
         return None

@@ -16,10 +16,11 @@ from pipeline.config import parse_duration_s
 from pipeline.delivery import Backoff, Outcome, Retry
 from pipeline.errors import TransientError
 from pipeline.http_client import HttpAccess
-from pipeline.send.bisect import Piece, count_items
 from pipeline.send.classify import classify
+from pipeline.send.codec import METRICS
 from pipeline.send.config import WRITE_V2, RemoteWriteConfig
 from pipeline.send.deliver import Delivery, Limits, Refuse, Tally
+from pipeline.send.request import Piece, Request
 from pipeline.wire import remote_write2, snappy
 
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -100,10 +101,11 @@ class RemoteWrite:
     ) -> Tally:
         """Send until everything is delivered or was handed to `refuse`; waits as long as the receiver is down."""
 
-        async def send(body: bytes, items: int) -> Outcome:
-            return await self.send(body, tenant=tenant)
+        async def send(request: Request) -> Outcome:
+            return await self.send(request.payload, tenant=tenant)
 
-        return await Delivery(send, refuse, limits or Limits(), self.backoff(), self._sleep).run(pieces)
+        delivery = Delivery(send, refuse, limits or Limits(), self.backoff(), self._sleep)
+        return await delivery.run(Request(pieces, METRICS))
 
     def backoff(self) -> Backoff:
         """Return the delays between tries as `queue_config` has them."""
@@ -137,7 +139,7 @@ class RemoteWrite:
 
 def _to_v2(body: bytes) -> tuple[bytes, int]:
     """Return the same request in 2.0, and the samples and histograms in it, which a 2.0 receiver confirms."""
-    return snappy.compress(remote_write2.from_v1(snappy.decompress(body))), count_items(body)
+    return snappy.compress(remote_write2.from_v1(snappy.decompress(body))), METRICS.count(body)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

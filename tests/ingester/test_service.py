@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingester.deliver import Request
+from ingester.deliver import Shipment
 from pipeline.errors import PermanentError
 from pipeline.log.interface import Log, Partition
 from pipeline.log.sqlite import SqliteLog
@@ -367,14 +367,14 @@ async def test_a_sink_relabels_what_its_receiver_is_to_get(tmp_path: Path) -> No
 async def test_a_sink_that_fails_begins_anew_and_the_others_do_not_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failures, deliver = iter([True, True]), Request.deliver
+    failures, deliver = iter([True, True]), Shipment.deliver
 
-    async def fail_twice(request: Request) -> bool:
-        if request.context.config.name == "store" and next(failures, False):
+    async def fail_twice(shipment: Shipment) -> bool:
+        if shipment.context.config.name == "store" and next(failures, False):
             raise ZeroDivisionError("a bug")
-        return await deliver(request)
+        return await deliver(shipment)
 
-    monkeypatch.setattr(Request, "deliver", fail_twice)
+    monkeypatch.setattr(Shipment, "deliver", fail_twice)
     async with Store().running() as store, Store().running() as other:
         config, more = config_of(tmp_path, store.url), config_of(tmp_path, other.url, name="other")
         config = config.model_copy(update={"sinks": [*config.sinks, *more.sinks]})

@@ -5,8 +5,10 @@ import logging
 from dataclasses import dataclass
 
 from ingester.config import SinkConfig
+from ingester.sinks.kinds import SinkTools
 from pipeline.delivery import Delivered, Outcome, Rejected
 from pipeline.send.remote_write import RemoteWrite
+from pipeline.send.request import Request
 from pipeline.send.rewrite import Rewrite, rewrite_for
 from pipeline.wire.envelope import Signal
 from pipeline.wire.errors import MalformedError
@@ -39,19 +41,20 @@ class RemoteWriteSink:
         """Close the client."""
         await self.client.close()
 
-    async def send(self, payload: bytes, *, cluster: str, tenant: str) -> Outcome:
+    async def send(self, request: Request) -> Outcome:
         """Send once. What the sink's own rules drop is delivered: nothing of it was to go there."""
         try:
+            payload = request.payload
             if self.rewrite is not None:
                 payload, _ = await asyncio.to_thread(self.rewrite.apply, payload)
                 if not payload:
                     return Delivered("dropped by write_relabel_configs")
-            return await self.client.send(payload, tenant=tenant)
+            return await self.client.send(payload, tenant=request.tenant)
         except MalformedError as error:
             return Rejected(str(error), 0)
 
 
-def build(config: SinkConfig) -> RemoteWriteSink:
+def build(config: SinkConfig, tools: SinkTools) -> RemoteWriteSink:
     """Build the sink that the configuration describes."""
     assert config.remote_write is not None
     client = RemoteWrite(config.remote_write, tenant_header=config.tenant_header)

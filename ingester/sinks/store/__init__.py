@@ -6,6 +6,7 @@ from typing import Final
 
 from pipeline.delivery import Delivered, Outcome, Rejected, Retry, TooLarge
 from pipeline.errors import PermanentError, TransientError
+from pipeline.send.request import Request
 from pipeline.store import Store
 from pipeline.wire import snappy
 from pipeline.wire.envelope import Signal
@@ -31,8 +32,9 @@ class StoreSink:
     async def close(self) -> None:
         """Do nothing: the store is closed by its owner."""
 
-    async def send(self, payload: bytes, *, cluster: str, tenant: str) -> Outcome:
+    async def send(self, request: Request) -> Outcome:
         """Store once. Samples that the store has already are delivered: it keeps the first of each timestamp."""
+        payload = request.payload
         try:
             if snappy.decompressed_bytes(payload) > MAX_REQUEST_BYTES:
                 return TooLarge(f"more than {MAX_REQUEST_BYTES} bytes when decompressed")

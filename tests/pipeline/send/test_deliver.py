@@ -3,9 +3,10 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.delivery import Delivered, Outcome, Rejected, Retry, TooLarge
-from pipeline.send.bisect import Piece, count_items
+from pipeline.delivery import Delivered, Outcome, Partly, PartRefused, Rejected, Retry, TooLarge
+from pipeline.send.codec import METRICS
 from pipeline.send.deliver import Delivery, Limits
+from pipeline.send.request import Piece, Request
 from pipeline.wire import snappy
 from pipeline.wire.remote_write import decode, encode_labels, encode_metadata, encode_sample, encode_series
 
@@ -19,6 +20,10 @@ def piece(*samples: Sample, source: int = 0, in_doubt: bool = False) -> Piece:
         for name, at in samples
     )
     return Piece(snappy.compress(content), len(samples), source, in_doubt)
+
+
+def metrics(*pieces: Piece) -> Request:
+    return Request(pieces, METRICS)
 
 
 def samples_in(payload: bytes) -> list[Sample]:
@@ -35,17 +40,17 @@ class Store:
         self.refused: list[tuple[Sample, str]] = []
         self.slept: list[float] = []
 
-    async def send(self, payload: bytes, items: int) -> Outcome:
+    async def send(self, request: Request) -> Outcome:
         self.requests += 1
-        samples = samples_in(payload)
-        assert items == len(samples)
+        samples = samples_in(request.payload)
+        assert request.items == len(samples)
         outcome = self.judge(samples) or Delivered()
         if isinstance(outcome, Delivered):
             self.taken += samples
         return outcome
 
     async def refuse(self, piece: Piece, refusal: Rejected) -> None:
-        assert count_items(piece.payload) == piece.items
+        assert METRICS.count(piece.payload) == piece.items
         self.refused += [(sample, refusal.reason) for sample in samples_in(piece.payload)]
 
     async def sleep(self, delay_s: float) -> None:
@@ -61,7 +66,7 @@ def refusing(*bad: Sample, duplicate: bool = False) -> Callable[[list[Sample]], 
 
 async def test_what_is_taken_costs_one_request() -> None:
     store = Store()
-    tally = await store.delivery().run([piece(("a", 1)), piece(("a", 2), ("b", 2))])
+    tally = await store.delivery().run(metrics(piece(("a", 1)), piece(("a", 2), ("b", 2))))
     assert (tally.delivered, store.requests, store.taken) == (3, 1, [("a", 1), ("a", 2), ("b", 2)])
 
 
@@ -79,14 +84,14 @@ async def test_a_refusal_as_duplicate_after_a_lost_answer_means_delivered(
         return Rejected("out of order sample", 400, duplicate=True) if ("a", 1) in samples else None
 
     store = Store(judge)
-    tally = await store.delivery().run([piece(("a", 1)), piece(("a", 1), ("b", 1), ("c", 1))])
+    tally = await store.delivery().run(metrics(piece(("a", 1)), piece(("a", 1), ("b", 1), ("c", 1))))
     assert (tally.already, tally.refused, tally.delivered) == (already, refused, 1)
 
 
 async def test_a_store_in_trouble_gets_the_same_again_after_the_delay_it_asked_for() -> None:
     answers: list[Outcome] = [Retry("later", 7.0), Retry("down")]
     store = Store(lambda _: answers.pop(0) if answers else None)
-    tally = await store.delivery().run([piece(("a", 1))])
+    tally = await store.delivery().run(metrics(piece(("a", 1))))
     assert tally.delivered == 1
     assert store.slept[0] >= 7.0
     assert len(store.slept) == 2
@@ -95,7 +100,7 @@ async def test_a_store_in_trouble_gets_the_same_again_after_the_delay_it_asked_f
 async def test_one_refused_series_among_thousands_is_found_and_the_rest_delivered() -> None:
     samples = [(f"s{n:04d}", 1) for n in range(2000)]
     store = Store(refusing(("s1234", 1)))
-    tally = await store.delivery().run([piece(*samples), piece(*((name, 2) for name, _ in samples), source=1)])
+    tally = await store.delivery().run(metrics(piece(*samples), piece(*((name, 2) for name, _ in samples), source=1)))
     assert (tally.delivered, tally.refused) == (3999, 1)
     assert store.refused == [(("s1234", 1), "bad")]
     assert sorted(store.taken) == sorted({*samples, *((name, 2) for name, _ in samples)} - {("s1234", 1)})
@@ -104,7 +109,7 @@ async def test_one_refused_series_among_thousands_is_found_and_the_rest_delivere
 
 async def test_samples_of_a_series_stay_in_order_while_it_is_narrowed() -> None:
     store = Store(refusing(("a", 3)))
-    await store.delivery().run([piece(*(("a", n) for n in range(8)), *(("b", n) for n in range(8)))])
+    await store.delivery().run(metrics(piece(*(("a", n) for n in range(8)), *(("b", n) for n in range(8)))))
     assert [at for name, at in store.taken if name == "a"] == [0, 1, 2, 4, 5, 6, 7]
     assert [at for name, at in store.taken if name == "b"] == list(range(8))
     assert store.refused == [(("a", 3), "bad")]
@@ -112,14 +117,14 @@ async def test_samples_of_a_series_stay_in_order_while_it_is_narrowed() -> None:
 
 async def test_records_stay_in_order_while_the_first_is_narrowed() -> None:
     store = Store(refusing(("a", 1)))
-    await store.delivery().run([piece(("a", n), ("b", n), source=n) for n in range(5)])
+    await store.delivery().run(metrics(*(piece(("a", n), ("b", n), source=n) for n in range(5))))
     assert [at for name, at in store.taken if name == "b"] == list(range(5))
     assert [at for name, at in store.taken if name == "a"] == [0, 2, 3, 4]
 
 
 async def test_a_record_of_which_nothing_is_taken_is_given_up_soon() -> None:
     store = Store(lambda _: Rejected("bad", 400))
-    tally = await store.delivery().run([piece(*((f"s{n}", 1) for n in range(2000)))])
+    tally = await store.delivery().run(metrics(piece(*((f"s{n}", 1) for n in range(2000)))))
     assert (tally.refused, tally.delivered) == (2000, 0)
     assert len(store.refused) == 2000
     assert store.requests <= 40
@@ -128,7 +133,7 @@ async def test_a_record_of_which_nothing_is_taken_is_given_up_soon() -> None:
 async def test_requests_are_bounded_where_many_series_are_refused() -> None:
     bad = {(f"s{n:04d}", 1) for n in range(0, 2000, 3)}
     store = Store(refusing(*bad))
-    tally = await store.delivery(Limits(max_requests=100)).run([piece(*((f"s{n:04d}", 1) for n in range(2000)))])
+    tally = await store.delivery(Limits(max_requests=100)).run(metrics(piece(*((f"s{n:04d}", 1) for n in range(2000)))))
     assert tally.delivered + tally.refused == 2000
     assert bad <= {sample for sample, _ in store.refused}
     assert store.requests <= 110
@@ -136,46 +141,50 @@ async def test_requests_are_bounded_where_many_series_are_refused() -> None:
 
 async def test_a_request_that_is_too_large_is_split_until_it_fits() -> None:
     store = Store(lambda samples: TooLarge("HTTP 413") if len(samples) > 3 else None)
-    tally = await store.delivery().run([piece(*((f"s{n}", r) for n in range(20)), source=r) for r in range(3)])
+    tally = await store.delivery().run(
+        metrics(*(piece(*((f"s{n}", r) for n in range(20)), source=r) for r in range(3)))
+    )
     assert tally.delivered == 60
     assert not store.refused
 
 
 async def test_a_single_sample_that_is_too_large_is_refused() -> None:
     store = Store(lambda samples: TooLarge("HTTP 413") if ("big", 1) in samples else None)
-    await store.delivery().run([piece(("a", 1), ("big", 1), ("b", 1))])
+    await store.delivery().run(metrics(piece(("a", 1), ("big", 1), ("b", 1))))
     assert store.refused == [(("big", 1), "HTTP 413")]
     assert sorted(store.taken) == [("a", 1), ("b", 1)]
 
 
 async def test_in_doubt_and_refused_as_duplicate_counts_as_done() -> None:
     store = Store(refusing(("a", 1), ("b", 1), duplicate=True))
-    tally = await store.delivery().run([piece(("a", 1), ("b", 1), in_doubt=True), piece(("a", 2), ("b", 2), source=1)])
+    tally = await store.delivery().run(
+        metrics(piece(("a", 1), ("b", 1), in_doubt=True), piece(("a", 2), ("b", 2), source=1))
+    )
     assert (tally.already, tally.delivered, tally.refused) == (2, 2, 0)
 
 
 async def test_in_doubt_and_refused_for_another_reason_is_refused() -> None:
     store = Store(refusing(("a", 1)))
-    tally = await store.delivery().run([piece(("a", 1), in_doubt=True)])
+    tally = await store.delivery().run(metrics(piece(("a", 1), in_doubt=True)))
     assert (tally.already, tally.refused) == (0, 1)
 
 
 async def test_a_duplicate_outside_the_doubt_window_is_refused() -> None:
     store = Store(refusing(("a", 1), duplicate=True))
-    tally = await store.delivery().run([piece(("a", 1))])
+    tally = await store.delivery().run(metrics(piece(("a", 1))))
     assert (tally.already, tally.refused) == (0, 1)
 
 
 async def test_a_payload_that_nobody_can_read_is_refused_whole() -> None:
     refused: list[tuple[int, bytes]] = []
 
-    async def send(payload: bytes, items: int) -> Outcome:
+    async def send(request: Request) -> Outcome:
         return Rejected("snappy: corrupt input", 400)
 
     async def refuse(piece: Piece, refusal: Rejected) -> None:
         refused.append((piece.items, piece.payload))
 
-    await Delivery(send, refuse).run([Piece(b"\x05garbage", 7)])
+    await Delivery(send, refuse).run(metrics(Piece(b"\x05garbage", 7)))
     assert refused == [(7, b"\x05garbage")]
 
 
@@ -184,8 +193,8 @@ async def test_what_refuses_and_is_no_series_is_told_apart_from_the_samples() ->
     content = metadata + snappy.decompress(piece(("a", 1)).payload)
     seen: list[bytes] = []
 
-    async def send(payload: bytes, items: int) -> Outcome:
-        seen.append(snappy.decompress(payload))
+    async def send(request: Request) -> Outcome:
+        seen.append(snappy.decompress(request.payload))
         return Rejected("no metadata", 400) if metadata in seen[-1] else Delivered()
 
     refused: list[Piece] = []
@@ -193,7 +202,7 @@ async def test_what_refuses_and_is_no_series_is_told_apart_from_the_samples() ->
     async def refuse(piece: Piece, refusal: Rejected) -> None:
         refused.append(piece)
 
-    tally = await Delivery(send, refuse).run([Piece(snappy.compress(content), 1)])
+    tally = await Delivery(send, refuse).run(metrics(Piece(snappy.compress(content), 1)))
     assert (tally.delivered, tally.refused) == (1, 0)
     assert [snappy.decompress(part.payload) for part in refused] == [metadata]
 
@@ -202,6 +211,32 @@ async def test_what_refuses_and_is_no_series_is_told_apart_from_the_samples() ->
 async def test_every_item_is_accounted_for_whatever_is_refused(count: int) -> None:
     samples = [(f"s{n}", at) for at in range(3) for n in range(17)]
     store = Store(refusing(*samples[:: 50 // count]))
-    tally = await store.delivery().run([piece(*samples)])
+    tally = await store.delivery().run(metrics(piece(*samples)))
     assert tally.delivered + tally.refused == len(samples)
     assert sorted(store.taken + [sample for sample, _ in store.refused]) == sorted(samples)
+
+
+async def test_what_a_store_says_that_it_refuses_is_given_up_and_the_rest_is_delivered() -> None:
+    bad, old = piece(("b", 1)), piece(("a", 2))
+    parts = (
+        PartRefused(0, bad.payload, 1, "too long", 400),
+        PartRefused(1, old.payload, 1, "there already", 409, duplicate=True),
+    )
+    store = Store(lambda _: Partly(parts))
+    request = metrics(piece(("a", 1), ("b", 1)), piece(("a", 2), ("b", 2), source=1, in_doubt=True))
+    tally = await store.delivery().run(request)
+    assert (tally.delivered, tally.already, tally.refused) == (2, 1, 1)
+    assert store.refused == [(("b", 1), "too long")]
+    assert store.requests == 1
+
+
+async def test_a_store_may_say_of_a_part_what_it_refuses_of_it() -> None:
+    def judge(samples: list[Sample]) -> Outcome | None:
+        if len(samples) > 2:
+            return TooLarge("HTTP 413")
+        return Partly((PartRefused(7, piece(("b", 1)).payload, 1, "bad", 400),)) if ("b", 1) in samples else None
+
+    store = Store(judge)
+    tally = await store.delivery().run(metrics(piece(("a", 1), ("b", 1), ("c", 1), source=7)))
+    assert (tally.delivered, tally.refused) == (2, 1)
+    assert store.refused == [(("b", 1), "bad")]

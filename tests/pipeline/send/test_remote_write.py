@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from pipeline.delivery import Delivered, Outcome, Rejected, Retry
-from pipeline.send.bisect import Piece
 from pipeline.send.config import RemoteWriteConfig
 from pipeline.send.remote_write import RemoteWrite
+from pipeline.send.request import Piece
 from pipeline.wire import remote_write2, snappy
 from pipeline.wire.remote_write import decode, encode_labels, encode_sample, encode_series
 from tests.servers.processes import free_port
