@@ -1,4 +1,4 @@
-"""What the buffers of metrics and logs have in common: lanes of numbered batches, and what each destination has of them.
+"""What the buffers of metrics and logs have in common: lanes of numbered batches, and what each destination has of it.
 
 A signal is a topic of the buffer's file, with a lane as partition, so a record's offset is the batch's sequence
 (ARCHITECTURE 2). A batch is on disk before it is sent, and leaves when every destination has it.
@@ -20,7 +20,7 @@ from pipeline.wire.envelope import Signal, lane_of
 
 @dataclass(slots=True)
 class SignalBuffer:
-    """Batches of one signal between their making and their sending. Used on one event loop; `clock` gives Unix seconds."""
+    """Batches of one signal on their way to its destinations. Used on one event loop; `clock` gives Unix seconds."""
 
     file: BufferFile
     destinations: Sequence[str]
@@ -45,7 +45,7 @@ class SignalBuffer:
         return self.file.identity
 
     async def start(self) -> None:
-        """Open the file where no other signal has, and find out where each destination stands; raises PermanentError."""
+        """Open the file where no other signal has, and see where each destination stands; raises PermanentError."""
         await self.file.start()
         lanes = await self.log.ensure_topic(TopicSpec(self.signal, self.identity.lanes))
         if lanes != self.identity.lanes:
@@ -121,9 +121,12 @@ class SignalBuffer:
             moved = {self.partition(n): to for n, to in lanes.items() if known.get(self.partition(n)) != to}
             if moved:
                 steps.append(self.log.commit(name, moved))
-        for lane in range(self.identity.lanes):
-            if self._acknowledged and (done := self.everybody_has(lane)) > self.bounds(lane)[0]:
-                steps.append(self.log.delete_before(self.partition(lane), done))
+        done = {lane: self.everybody_has(lane) for lane in range(self.identity.lanes) if self._acknowledged}
+        steps += [
+            self.log.delete_before(self.partition(lane), upto)
+            for lane, upto in done.items()
+            if upto > self.bounds(lane)[0]
+        ]
         # Placed together they are one transaction of the log's group commit.
         await asyncio.gather(*steps)
         self.metrics.buffered_bytes.set(self.log.stored_bytes())

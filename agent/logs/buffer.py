@@ -1,0 +1,93 @@
+"""The buffer of logs, which loses nothing: where it is full, whoever reads waits (ARCHITECTURE 7).
+
+Neither room nor age evicts: a log line is there once, and its file stays where it is until it is read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from agent.signal_buffer import SignalBuffer
+from pipeline.log.interface import Appending, LogFullError
+from pipeline.wire.envelope import LOGS_ENCODING, Envelope, Headers, Signal, to_headers
+from pipeline.wire.envelope import crc32c as checksum
+
+FULL_RETRY_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    """One batch: `snappy(logproto.PushRequest)` of one tenant. Times are Unix milliseconds."""
+
+    payload: bytes
+    items: int
+    raw_bytes: int
+    earliest_ms: int
+    latest_ms: int
+    tenant: str = ""
+
+
+@dataclass(slots=True)
+class LogBuffer(SignalBuffer):
+    """Batches of log entries between reading and sending, and the state of what reads them."""
+
+    signal: ClassVar[Signal] = Signal.LOGS
+    items: ClassVar[str] = "log entries"
+
+    async def append(self, lane: int, batches: Sequence[LogBatch], state: Mapping[bytes, bytes | None]) -> None:
+        """Keep batches and state in one transaction; both are on disk when this returns.
+
+        Raises LogFullError where there is no room, and TransientError where the disk does not take it just now: nothing
+        was kept then. One call a lane at a time.
+        """
+        records = [(to_headers(self._envelope(lane, batch)), batch.payload) for batch in batches]
+        size = sum(len(payload) for _, payload in records)
+        if size and not self.file.logs_may_take(size):
+            raise LogFullError(f"logs hold {self.file.logs_bytes} bytes, which is their share", FULL_RETRY_S)
+        await (await self._place(lane, records, state))
+        # Until `settle` counts anew.
+        self.file.logs_bytes += size
+        if batches:
+            self.metrics.buffered_entries.inc(sum(batch.items for batch in batches))
+            self.tell_changed()
+
+    async def _place(
+        self, lane: int, records: Sequence[tuple[Headers, bytes]], state: Mapping[bytes, bytes | None]
+    ) -> Appending:
+        while True:
+            try:
+                return await self.log.append_together(self.partition(lane), records, state=state)
+            except LogFullError:
+                if not await self.file.yield_to_logs():
+                    raise
+
+    def _envelope(self, lane: int, batch: LogBatch) -> Envelope:
+        return Envelope(
+            signal=Signal.LOGS,
+            encoding=LOGS_ENCODING,
+            cluster=self.identity.cluster,
+            agent=self.identity.agent,
+            epoch=self.log.epoch,
+            lane=lane,
+            sequence=0,  # the log numbers it
+            items=batch.items,
+            raw_bytes=batch.raw_bytes,
+            created_ms=int(self.clock() * 1000),
+            earliest_ms=batch.earliest_ms,
+            latest_ms=batch.latest_ms,
+            crc32c=checksum(batch.payload),
+            tenant=batch.tenant,
+        )
+
+    async def start(self) -> None:
+        """Do what every buffer does, and count what is held."""
+        await SignalBuffer.start(self)
+        await self._count()
+
+    async def settle(self) -> None:
+        """Do what every buffer does, and count what is held then."""
+        await SignalBuffer.settle(self)
+        await self._count()
+
+    async def _count(self) -> None:
+        self.file.logs_bytes = await self.log.held_bytes(self.signal)
