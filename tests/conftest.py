@@ -9,8 +9,10 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings
 
+from tests.servers.elasticsearch import Elasticsearch
 from tests.servers.kafka import Kafka
 from tests.servers.kubernetes import Kubernetes
+from tests.servers.opensearch import OpenSearch
 from tests.servers.processes import MissingServerError
 from tests.servers.prometheus import Prometheus
 
@@ -56,6 +58,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 async def kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kafka]:
     """One broker for the whole run; tests keep apart by the topic prefix of `kafka.config()`, and do not kill it."""
     async with Kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def elasticsearch() -> AsyncIterator[Elasticsearch]:
+    """One node for the whole run; tests keep apart by their indices' prefix, and do not kill it."""
+    async with Elasticsearch() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def opensearch() -> AsyncIterator[OpenSearch]:
+    """One node for the whole run; tests keep apart by their indices' prefix, and do not kill it."""
+    async with OpenSearch() as server:
         yield server
 
 

@@ -1,10 +1,13 @@
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.servers.elasticsearch import Elasticsearch
 from tests.servers.kafka import Kafka
 from tests.servers.kubernetes import Kubernetes
+from tests.servers.opensearch import OpenSearch
 from tests.servers.prometheus import Prometheus
 
 
@@ -36,3 +39,26 @@ async def test_an_api_server_keeps_its_objects_over_a_kill(tmp_path: Path) -> No
         await own.restart()
         listed = await own.request("GET", "/api/v1/namespaces/default/services")
         assert "s" in [item["metadata"]["name"] for item in listed["items"]]
+
+
+@pytest.mark.elasticsearch
+async def test_elasticsearch_leaves_neither_processes_nor_files_and_keeps_its_documents_over_a_kill() -> None:
+    async with Elasticsearch() as own:
+        await own.request("PUT", "/kept/_doc/1?refresh=true", {"a": 1})
+        pids, folder = own.pids, own.folder
+        await own.kill()
+        assert not any(psutil.pid_exists(pid) for pid in pids)
+        await own.restart()
+        assert [document["_id"] for document in await own.documents("kept")] == ["1"]
+        pids = own.pids
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not folder.exists()
+
+
+@pytest.mark.opensearch
+async def test_opensearch_keeps_its_documents_over_a_kill() -> None:
+    async with OpenSearch() as own:
+        await own.request("PUT", "/kept/_doc/1?refresh=true", {"a": 1})
+        await own.kill()
+        await own.restart()
+        assert await own.count("kept") == 1
