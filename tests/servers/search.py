@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import aiohttp
 import psutil
@@ -63,7 +63,7 @@ class SearchServer(Server):
     `settings` are added to the node's own. Tests keep apart by their indices' names.
     """
 
-    product: Product
+    product: ClassVar[Product]
 
     def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
