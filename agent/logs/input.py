@@ -1,9 +1,9 @@
 """What an input of logs is given, and what it has to be."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from agent.logs.chunk import Keep
 from agent.logs.pipeline import MakePipeline
@@ -36,3 +36,51 @@ class Input(Protocol):
 
     def trouble(self) -> str | None:
         """Return None while it reads, or one sentence that says why it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogTarget:
+    """What discovery found and relabelling kept of one source of a job.
+
+    `labels` are what its streams begin with (none begins with `__`), `found` all labels after relabelling
+    (`__path__`, `__meta_docker_container_id`, …). `path` and `exclude` are `__path__` and `__path_exclude__`: file
+    patterns in which `**` stands for any folders; both are empty where an input needs none.
+    """
+
+    labels: Mapping[str, str]
+    found: Mapping[str, str]
+    path: str = ""
+    exclude: str = ""
+
+
+class Following(Input, Protocol):
+    """An input whose sources are discovered: files (`agent.tail.files.Files`), containers of Docker."""
+
+    def follow(self, targets: Sequence[LogTarget]) -> None:
+        """Read these from now on; a source that is no longer among them is read to its end, then let go.
+
+        Called on the event loop, first before `run`, and each time that something came, went or changed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """What a job says of how its files are read; `max_line_bytes` 0 is no limit.
+
+    `encoding` is a name of IANA's ("" for UTF-8). `compression` is `gz`, `bz2` or `z` where all files are compressed so,
+    and then read `initial_delay_s` after they appear; else the file's name and beginning tell. Files are looked for
+    every `look_s`, and where there is no inotify looked at every `min_poll_s`, up to `max_poll_s` while nothing comes.
+    """
+
+    encoding: str = ""
+    compression: str = ""
+    initial_delay_s: float = 0.0
+    max_line_bytes: int = 0
+    cut_lines: bool = False
+    look_s: float = 10.0
+    min_poll_s: float = 0.25
+    max_poll_s: float = 0.25
+
+
+MakeInput = Callable[[Any, InputTools], Input]
+"""Makes an input from its section; `agent.logs.kinds` names one for each key of a job."""
