@@ -1,0 +1,91 @@
+"""One source's way into the buffer: its stages, what they hold back, and how far the source was read."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from agent.logs.chunk import Chunk, Take
+from agent.logs.entry import Entry
+from agent.logs.input import InputTools
+from agent.logs.pipeline import Pipeline
+
+LOOK_S: Final = 0.5
+"""How often it is looked whether something was held back for long enough."""
+_POSITION: Final = b"\0position"
+_HELD: Final = b"\0held"
+
+
+class Feed:
+    """What one source (`kind/job/name`) gives goes through here, in its order; several tasks may put.
+
+    A source's position and what stages hold back change in the transaction that keeps the entries: after whatever end,
+    the next start goes on exactly there. `run` lets go on what was held back for long enough; run it beside.
+    """
+
+    def __init__(self, tools: InputTools, kind: str, name: str = "") -> None:
+        self._tools = tools
+        self._lane_key = "/".join(part for part in (kind, tools.job, name) if part)
+        self._key = f"input/{self._lane_key}".encode()
+        self._turn = asyncio.Lock()
+        kept = tools.keep.state(self._key)
+        self._position = kept.get(self._key + _POSITION, b"")
+        self._held = kept.get(self._key + _HELD, b"")
+        self._pipeline = self._begin()
+
+    @property
+    def position(self) -> bytes:
+        """How far the source was read, as the last `put` said it; empty at the very first start."""
+        return self._position
+
+    async def put(
+        self, entries: Iterable[Entry], position: bytes | None = None, *, read_bytes: int = 0, durable: bool = False
+    ) -> None:
+        """Take entries, and the position behind them; waits as long as the buffer has no room.
+
+        With `durable` it returns when they are on disk, else within half a second they are.
+        """
+        entries = list(entries)
+        self._tools.metrics.read_lines.labels(self._tools.job).inc(len(entries))
+        self._tools.metrics.read_bytes.labels(self._tools.job).inc(read_bytes)
+        async with self._turn:
+            await self._give(self._pipeline.entries(entries), position, durable)
+
+    async def run(self) -> None:
+        """Let go on what stages have held back for long enough, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            now_ns = int(self._tools.clock() * 1_000_000_000)
+            due_ns = self._pipeline.due_ns()
+            if due_ns is not None and due_ns <= now_ns:
+                async with self._turn:
+                    await self._give(self._pipeline.flush(now_ns), None, durable=False)
+
+    async def end(self) -> None:
+        """Give everything that is held back: the source has come to its end. On disk when this returns."""
+        async with self._turn:
+            chunks = self._pipeline.flush(int(self._tools.clock() * 1_000_000_000), everything=True)
+            await self._give(chunks, None, durable=True)
+
+    async def _give(self, chunks: Sequence[Chunk], position: bytes | None, durable: bool) -> None:
+        state: dict[bytes, bytes | None] = {}
+        if position is not None and position != self._position:
+            state[self._key + _POSITION] = position
+        if (held := self._pipeline.snapshot()) != self._held:
+            state[self._key + _HELD] = held or None
+        if not chunks and not state:
+            return
+        take = Take(self._lane_key, tuple(chunks), state)
+        try:
+            await (self._tools.keep.keep(take) if durable else self._tools.keep.put(take))
+        except BaseException:
+            # It is to be read again from the position before, and goes through stages that are as they were then.
+            self._pipeline = self._begin()
+            raise
+        self._position = position if position is not None else self._position
+        self._held = held
+
+    def _begin(self) -> Pipeline:
+        pipeline = self._tools.make({})
+        if self._held:
+            pipeline.restore(self._held)
+        return pipeline

@@ -1,0 +1,149 @@
+"""Listening for syslog over TCP and TLS: one task a connection, and nobody is read from while the buffer is full."""
+
+import asyncio
+import logging
+import ssl
+from contextlib import suppress
+from typing import Final
+
+from agent.config.syslog import ListenTlsConfig, SyslogConfig
+from agent.inputs.attempts import Attempts
+from agent.inputs.feed import Feed
+from agent.inputs.names import Names
+from agent.inputs.syslog_entries import SyslogEntries
+from agent.logs.input import InputTools
+from pipeline.errors import PermanentError, PipelineError, TransientError
+from pipeline.wire.syslog_frames import Framer
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES: Final = 64 * 1024
+MAX_CONNECTIONS: Final = 1024
+"""More are refused: each may hold some 200 KiB."""
+RENEW_S: Final = 30.0
+HANDSHAKE_S: Final = 10.0
+
+
+class SyslogTcp:
+    """An `Input`: a listener of TCP or TLS."""
+
+    def __init__(self, config: SyslogConfig, tools: InputTools) -> None:
+        self._config = config
+        self._tools = tools
+        self._entries = SyslogEntries(config, tools)
+        self._names = Names()
+        self._feed = Feed(tools, "syslog", str(config.listen_address.port))
+        self._attempts = Attempts(tools, "syslog")
+        self._connections: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    def trouble(self) -> str | None:
+        """Return None while it listens."""
+        return self._attempts.trouble
+
+    async def run(self) -> None:
+        """Listen until cancelled; a port that is taken is tried again."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._feed.run(), name="syslog: what is held back")
+            await self._attempts.run(self._listen)
+
+    async def _listen(self) -> None:
+        at = self._config.listen_address
+        tls = _Tls(self._config.tls_config) if self._config.tls_config.cert_file is not None else None
+        try:
+            server = await asyncio.start_server(
+                self._accept,
+                at.host,
+                at.port,
+                limit=READ_BYTES,
+                ssl=tls.context if tls is not None else None,
+                ssl_handshake_timeout=HANDSHAKE_S if tls is not None else None,
+            )
+        except OSError as error:
+            raise TransientError(f"cannot listen on {at.host}:{at.port}: {error.strerror}") from error
+        try:
+            async with server:
+                self.port = server.sockets[0].getsockname()[1]
+                self._attempts.works()
+                logger.info("syslog listens", extra={"address": f"{at.host}:{self.port}", "tls": tls is not None})
+                while True:
+                    await asyncio.sleep(RENEW_S)
+                    if tls is not None:
+                        tls.renew()
+        finally:
+            for task in self._connections:
+                task.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._connections) >= MAX_CONNECTIONS:
+            logger.error("syslog: more than %d connections: one is refused", MAX_CONNECTIONS)
+            self._tools.metrics.errors.labels(self._tools.job, "syslog").inc()
+            writer.close()
+            return
+        self._connections.add(task)
+        framer = Framer(self._config.max_message_length)
+        address = str(writer.get_extra_info("peername")[0])
+        try:
+            hostname = await self._names.of(address)
+            while data := await self._read(reader):
+                await self._take(framer, framer.feed(data), len(data), address, hostname)
+            await self._take(framer, framer.end(), 0, address, hostname)
+        except (OSError, PipelineError) as error:
+            # Its sender comes back; what it had not finished is its own to send again.
+            logger.warning("syslog: a connection ends: %s", error, extra={"address": address})
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            async with asyncio.timeout(self._config.idle_timeout):
+                return await reader.read(READ_BYTES)
+        except TimeoutError:
+            return b""
+
+    async def _take(self, framer: Framer, frames: list[bytes], size: int, address: str, hostname: str) -> None:
+        if framer.cut:
+            self._tools.metrics.cut_lines.labels(self._tools.job).inc(framer.cut)
+            framer.cut = 0
+        if frames:
+            await self._feed.put(self._entries.of(frames, address, hostname), read_bytes=size)
+
+
+class _Tls:
+    """A listener's context; what changes in its files counts for the connections after."""
+
+    def __init__(self, config: ListenTlsConfig) -> None:
+        self._config = config
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion[config.min_version.replace("TLS1", "TLSv1_")]
+        self._stamps: list[int] = []
+        self._load()
+
+    def renew(self) -> None:
+        """Read the files again where they changed; what was goes on where that cannot be."""
+        try:
+            self._load()
+        except PermanentError as error:
+            logger.error("syslog: the certificate stays as it was: %s", error)
+
+    def _load(self) -> None:
+        config = self._config
+        assert config.cert_file is not None
+        try:
+            files = [path for path in (config.cert_file, config.key_file, config.ca_file) if path is not None]
+            stamps = [path.stat().st_mtime_ns for path in files]
+            if stamps == self._stamps:
+                return
+            self.context.load_cert_chain(config.cert_file, config.key_file)
+            if config.ca_file is not None:
+                self.context.load_verify_locations(cafile=config.ca_file)
+                self.context.verify_mode = ssl.CERT_REQUIRED
+        except OSError as error:
+            raise PermanentError(f"tls_config cannot be used: {error}") from error
+        self._stamps = stamps

@@ -1,0 +1,62 @@
+"""What becomes of a syslog message: an entry with the labels of promtail's `syslog`, or nothing."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from agent.config.syslog import SyslogConfig
+from agent.inputs.labels import Labels
+from agent.logs.entry import Entry
+from agent.logs.input import InputTools
+from pipeline.wire.syslog import Message, parse
+
+_META: Final = "__syslog_"
+_NO_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
+
+
+class SyslogEntries:
+    """Makes entries of one listener's frames."""
+
+    def __init__(self, config: SyslogConfig, tools: InputTools) -> None:
+        self._config = config
+        self._tools = tools
+        self._labels = Labels(tools.relabel, config.labels)
+
+    def of(self, frames: Iterable[bytes], address: str, hostname: str) -> Iterator[Entry]:
+        """Yield the entries of messages that came from an address just now."""
+        now_ns = int(self._tools.clock() * 1_000_000_000)
+        connection = {f"{_META}connection_ip_address": address}
+        if hostname:
+            connection[f"{_META}connection_hostname"] = hostname
+        old = self._config.syslog_format == "rfc3164"
+        dropped = self._tools.metrics.dropped_lines
+        for frame in frames:
+            message = parse(frame, now_ns, old=old)
+            line = message.text
+            if self._config.use_rfc5424_message:
+                line = frame.decode(errors="replace").rstrip("\r\n\0")
+            if not line:
+                dropped.labels(self._tools.job, "empty syslog message").inc()
+                continue
+            labels = self._labels.of({**connection, **self._found(message)})
+            if labels is None:
+                dropped.labels(self._tools.job, "relabel_configs").inc()
+                continue
+            own_time = message.time_ns if self._config.use_incoming_timestamp else None
+            yield Entry(labels, now_ns if own_time is None else own_time, line)
+
+    def _found(self, message: Message) -> dict[str, str]:
+        found = {
+            "severity": message.severity,
+            "facility": message.facility,
+            "hostname": message.hostname,
+            "app_name": message.app_name,
+            "proc_id": message.proc_id,
+            "msg_id": message.msg_id,
+        }
+        labels = {f"{_META}message_{name}": value for name, value in found.items() if value}
+        if self._config.label_structured_data:
+            for element, parameters in message.elements.items():
+                for name, value in parameters.items():
+                    labels[_NO_LABEL.sub("_", f"{_META}message_sd_{element}_{name}")] = value
+        return labels
