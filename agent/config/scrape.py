@@ -8,12 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from agent.config.consul import ConsulSdConfig
-from agent.config.dns import DnsSdConfig
-from agent.config.docker import DockerSdConfig
-from agent.config.ec2 import Ec2SdConfig
-from agent.config.kubernetes import KubernetesSdConfig
-from agent.config.lists import FileSdConfig, HttpSdConfig, LabelMap, StaticConfig
+from agent.config.discoveries import Discoveries, TargetRule
+from agent.config.lists import LabelMap
 from pipeline.config import FilePath, Seconds, parse_bytes
 from pipeline.http_config import HttpClientConfig, NullableSection, off
 from pipeline.relabel import RelabelConfig, a_rule, is_label_name
@@ -140,19 +136,10 @@ def _scheme(value: str) -> str:
     return value.lower()
 
 
-_Static = Annotated[StaticConfig, a_rule("empty or null section in static_configs")]
-_FileSd = Annotated[FileSdConfig, a_rule("empty or null section in file_sd_configs")]
-_HttpSd = Annotated[HttpSdConfig, a_rule("empty or null section in http_sd_configs")]
-_KubernetesSd = Annotated[KubernetesSdConfig, a_rule("empty or null section in kubernetes_sd_configs")]
-_DnsSd = Annotated[DnsSdConfig, a_rule("empty or null section in dns_sd_configs")]
-_ConsulSd = Annotated[ConsulSdConfig, a_rule("empty or null section in consul_sd_configs")]
-_DockerSd = Annotated[DockerSdConfig, a_rule("empty or null section in docker_sd_configs")]
-_Ec2Sd = Annotated[Ec2SdConfig, a_rule("empty or null section in ec2_sd_configs")]
-_TargetRule = Annotated[RelabelConfig, a_rule("empty or null target relabeling rule in scrape config")]
 _MetricRule = Annotated[RelabelConfig, a_rule("empty or null metric relabeling rule in scrape config")]
 
 
-class ScrapeConfig(HttpClientConfig, Limits):
+class ScrapeConfig(HttpClientConfig, Limits, Discoveries):
     """One job. As `agent.config` loads it, everything that `global` may give is filled in."""
 
     job_name: Annotated[str, AfterValidator(_job_name), Field(default="", validate_default=True)]
@@ -188,16 +175,7 @@ class ScrapeConfig(HttpClientConfig, Limits):
     native_histogram_min_bucket_factor: float = 0.0
     """Buckets that grow by less are merged, too."""
 
-    static_configs: tuple[_Static, ...] = ()
-    file_sd_configs: tuple[_FileSd, ...] = ()
-    http_sd_configs: tuple[_HttpSd, ...] = ()
-    dns_sd_configs: tuple[_DnsSd, ...] = ()
-    consul_sd_configs: tuple[_ConsulSd, ...] = ()
-    docker_sd_configs: tuple[_DockerSd, ...] = ()
-    ec2_sd_configs: tuple[_Ec2Sd, ...] = ()
-    kubernetes_sd_configs: tuple[_KubernetesSd, ...] = ()
-
-    relabel_configs: tuple[_TargetRule, ...] = ()
+    relabel_configs: tuple[TargetRule, ...] = ()
     """Rules that make targets of what was discovered, or drop it."""
     metric_relabel_configs: tuple[_MetricRule, ...] = ()
     """Rules that change or drop the samples of a page."""
