@@ -5,14 +5,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pipeline.receive.errors import BadRequestError
-from pipeline.wire.loki import NS
+from pipeline.wire.loki import MAX_TIME_NS, MIN_TIME_NS, NS
 
-_TIME: Final = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)",
-    re.ASCII,
-)
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_NS: Final = 2**63 - 1
 
 
 def read_go_time_ns(text: str) -> int:
@@ -25,6 +21,6 @@ def read_go_time_ns(text: str) -> int:
         since = None
     if match and since is not None:
         time_ns = (since.days * 86_400 + since.seconds) * NS + int((match[2] or "").ljust(9, "0"))
-        if -_MAX_NS <= time_ns <= _MAX_NS:
+        if MIN_TIME_NS <= time_ns <= MAX_TIME_NS:
             return time_ns
     raise BadRequestError(400, f"not a time of RFC 3339 between 1678 and 2262: {text[:50]!r}")

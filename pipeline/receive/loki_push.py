@@ -25,10 +25,18 @@ from pipeline.receive.go_json import read_go_time_ns
 from pipeline.receive.inflate import inflate
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.loki import Entry, Stream, decode, encode_entry, encode_labels, encode_stream
+from pipeline.wire.loki import (
+    MAX_TIME_NS,
+    MIN_TIME_NS,
+    Entry,
+    Stream,
+    decode,
+    encode_entry,
+    encode_labels,
+    encode_stream,
+)
 
 PUSH_PATHS: Final = ("/loki/api/v1/push", "/api/prom/push")
-MAX_TIME_NS: Final = 2**63 - 1
 
 _MEDIA: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
 _PARAMETER: Final = re.compile(r"[\w!#$&^.+-]+=(?:\"[^\"]*\"|[^\s\"]+)")
@@ -201,9 +209,9 @@ def _entries(values: list[_Values | None] | None) -> list[Entry]:
 
 
 def _time_ns(text: str) -> int:
-    if _INTEGER.fullmatch(text) and -MAX_TIME_NS <= (time_ns := int(text)) <= MAX_TIME_NS:
+    if _INTEGER.fullmatch(text) and MIN_TIME_NS <= (time_ns := int(text)) <= MAX_TIME_NS:
         return time_ns
-    raise BadRequestError(400, f"not a time in Unix nanoseconds of 64 bits: {text[:50]!r}")
+    raise BadRequestError(400, f"not a time in Unix nanoseconds, between 1678 and 2262: {text[:50]!r}")
 
 
 def _legacy_entry(entry: LegacyEntry) -> Entry:

@@ -23,8 +23,11 @@ HASH: Final = 0x18
 TIMESTAMP: Final = 0x0A
 LINE: Final = 0x12
 METADATA: Final = 0x1A
+PARSED: Final = 0x22
 
 NS: Final = 1_000_000_000
+MIN_TIME_NS, MAX_TIME_NS = -9_223_372_036 * NS, 9_223_372_036 * NS - 1
+"""Entries are of these times (1677 to 2262): what nanoseconds of 64 bits can say, which is what Loki counts in."""
 
 Pairs = tuple[tuple[str, str], ...]
 

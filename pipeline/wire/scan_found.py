@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Kind(IntEnum):
-    """Why a series is not simply one of the cluster's."""
+    """Why a series, or a stream of log entries, is not simply one of the cluster's."""
 
     UNLABELLED = 1
     """It carries no cluster label, or an empty one, which is the same."""
@@ -15,10 +15,16 @@ class Kind(IntEnum):
     """A label name stands twice in it: which of the two counts differs from reader to reader."""
     NAMELESS = 4
     """It has no metric name, or a label without a name: Prometheus drops it without saying so."""
+    UNREADABLE = 5
+    """A stream whose labels' text is no label set, or has a name twice."""
+    GARBLED = 6
+    """A stream with a line that is not UTF-8."""
+    OVERSIZED = 7
+    """An entry that is larger than a record of the log may be; no scan finds it."""
 
 
 class Exceptional(NamedTuple):
-    """A series that needs a decision: where its field starts (with its tag) and ends in the request, and why.
+    """A series or stream that needs a decision: where its field starts (with its tag) and ends, and why.
 
     Of a series without the label `content` is where its fields start, and `place` where the label belongs among them,
     in the order of names; both are 0 where it cannot simply be put in.
@@ -47,3 +53,18 @@ class Found(NamedTuple):
     def items(self) -> int:
         """Samples, native histograms among them: what the pipeline counts."""
         return self.samples + self.histograms
+
+
+class FoundLogs(NamedTuple):
+    """What a request of logs holds. Times are Unix milliseconds, rounded down, 0 where there is no entry."""
+
+    streams: int
+    entries: int
+    earliest_ms: int
+    latest_ms: int
+    exceptions: tuple[Exceptional, ...]
+
+    @property
+    def items(self) -> int:
+        """Entries: what the pipeline counts."""
+        return self.entries
