@@ -433,6 +433,33 @@ class StoreMetrics:
         )
 
 
+class LogStoreMetrics:
+    """What the embedded store of logs tells."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.entries = Counter("pronoia_log_store_entries_total", "Log entries durably stored.", registry=registry)
+        self.duplicates = Counter(
+            "pronoia_log_store_duplicates_total",
+            "Log entries that were not stored again: the stream has one with that time, line and metadata.",
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "pronoia_log_store_retention_dropped_entries_total",
+            "Log entries that retention dropped, by age or by size.",
+            ["reason"],
+            registry=registry,
+        )
+        self.commits = Counter(
+            "pronoia_log_store_commits_total", "Commits that were synced to disk.", registry=registry
+        )
+        self.streams = Gauge("pronoia_log_store_streams", "Streams in the embedded store of logs.", registry=registry)
+        self.stored_bytes = Gauge(
+            "pronoia_log_store_stored_bytes",
+            "Bytes that the embedded store of logs holds on disk, its write-ahead log included.",
+            registry=registry,
+        )
+
+
 class ConsoleMetrics:
     """What the console tells."""
 
