@@ -1,8 +1,9 @@
 """One stored log entry, and how serious it says it is."""
 
-import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+import re2
 
 from pipeline.wire.loki import Pairs
 
@@ -40,10 +41,12 @@ _LABELS: Final = frozenset({"level", "detected_level", "severity", "severity_tex
 # a word in capitals, a word in brackets or before a colon.
 _LOOKED_AT: Final = 200
 _WORDS: Final = "trace|debug|info|notice|warn(?:ing)?|err(?:or)?|fatal|panic|crit(?:ical)?|emerg|alert"
-_SAYS: Final = re.compile(
-    r'(?:level|lvl|severity|levelname)"?\s*[=:]\s*"?([A-Za-z]+)'
-    r"|^([IWEF])\d{4} \d\d:"
-    rf"|\b({_WORDS.upper()})\b|\[({_WORDS})\]|\b({_WORDS}): "
+_SAYS: Final = re2.compile(
+    (
+        r'(?:level|lvl|severity|levelname)"?\s*[=:]\s*"?([A-Za-z]+)'
+        r"|^([IWEF])\d{4} \d\d:"
+        rf"|\b({_WORDS.upper()})\b|\[({_WORDS})\]|\b({_WORDS}): "
+    ).encode()
 )
 
 
@@ -54,5 +57,6 @@ def level_of_labels(labels: Iterable[tuple[str, str]]) -> int:
 
 def level_of_line(line: str) -> int:
     """Return the level that the beginning of a line says."""
-    found = _SAYS.search(line, 0, _LOOKED_AT)
-    return _NAMES.get(found[found.lastindex or 0].lower(), 0) if found is not None else 0
+    # RE2 takes bytes as they are, and text at twice the cost.
+    found = _SAYS.search(line[:_LOOKED_AT].encode())
+    return _NAMES.get(found[found.lastindex].decode().lower(), 0) if found is not None else 0
