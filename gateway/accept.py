@@ -16,7 +16,8 @@ from pipeline.wire.envelope import METRICS_ENCODING, Envelope, Signal, UnknownVe
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.remote_write2 import TooLargeError, to_v1
 from pipeline.wire.scan import Found, Kind, scan
-from pipeline.wire.scan_series import Refused, by_label, first_value, halves, repair
+from pipeline.wire.scan_found import Refused
+from pipeline.wire.scan_series import by_label, first_value, halves, repair
 
 Raw = bytes | memoryview
 """A request as it is decompressed: a view is into the caller's scratch memory, and good until the next request."""
@@ -160,7 +161,7 @@ def accept_batch(
 def show_refused(refused: Iterable[Refused], cluster: str) -> str:
     """Say what was refused while the rest was accepted."""
     return "; ".join(
-        f"{part.series} series ({part.items} samples) refused: they {_WORDS[part.kind]}"
+        f"{part.groups} series ({part.items} samples) refused: they {_WORDS[part.kind]}"
         f"{f', the sender is {cluster}' if part.kind is Kind.FOREIGN else ''}: {part.example}"
         for part in refused
     )

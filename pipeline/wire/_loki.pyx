@@ -99,26 +99,24 @@ cdef class _Walk:
     cdef int request(self) except -1:
         cdef const uint8_t* at = self.base
         cdef const uint8_t* behind
-        cdef int verdict
         while at < self.limit:
             if at[0] != STREAM:
                 raise self.malformed(f"logproto.PushRequest has no field with tag {at[0]}", at)
             self.field(at, self.limit)
             behind = self.behind
             self.streams += 1
-            verdict = self.stream(self.at, behind)
-            if verdict != _OWN:
-                self.exceptions.append(Exceptional(at - self.base, behind - self.base, Kind(verdict)))
+            self.stream(at, self.at, behind)
             at = behind
         return 0
 
-    cdef int stream(self, const uint8_t* at, const uint8_t* end) except -2:
-        """Read a stream; return OWN, or the number of the Kind that it is."""
+    cdef int stream(self, const uint8_t* field_start, const uint8_t* at, const uint8_t* end) except -1:
+        """Read a stream, and note what is not the cluster's."""
         cdef const uint8_t* behind
+        cdef const uint8_t* labels = NULL
         cdef const uint8_t* text = NULL
         cdef const uint8_t* text_end = NULL
         cdef uint64_t number
-        cdef bint garbled = False
+        cdef bint garbled = False, hashed = False, patchable
         cdef int verdict
         while at < end:
             if at[0] == ENTRY:
@@ -132,9 +130,10 @@ cdef class _Walk:
                 behind = self.behind
                 if text != NULL:
                     raise self.malformed("a stream with two label sets", at)
-                text, text_end = self.at, behind
+                labels, text, text_end = at, self.at, behind
                 self.check_utf8(text, text_end)
             elif at[0] == HASH:
+                hashed = True
                 self.varint(at + 1, &number)
                 behind = self.at
                 if behind > end:
@@ -143,7 +142,18 @@ cdef class _Walk:
                 raise self.malformed(f"logproto.StreamAdapter has no field with tag {at[0]}", at)
             at = behind
         verdict = self.verdict(PyBytes_FromStringAndSize(<const char*> text, text_end - text))
-        return Kind.GARBLED if verdict == _OWN and garbled else verdict
+        if verdict != _OWN or garbled:
+            patchable = verdict != _OWN and labels != NULL and not garbled and not hashed
+            self.exceptions.append(
+                Exceptional(
+                    field_start - self.base,
+                    end - self.base,
+                    Kind.GARBLED if verdict == _OWN else Kind(verdict),
+                    labels - self.base if patchable else 0,
+                    text_end - self.base if patchable else 0,
+                )
+            )
+        return 0
 
     cdef int verdict(self, bytes text) except -2:
         # The young generation may be another dictionary by now: judging others makes room.

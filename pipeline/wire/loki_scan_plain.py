@@ -85,9 +85,7 @@ class _Walk:
                 raise MalformedError(f"logproto.PushRequest has no field with tag {data[position]}", position)
             start, behind = self._field(position, end)
             self._streams += 1
-            kind = self._stream(start, behind)
-            if kind is not None:
-                self._exceptions.append(Exceptional(position, behind, kind))
+            self._stream(position, start, behind)
             position = behind
 
     def _field(self, position: int, end: int) -> tuple[int, int]:
@@ -100,11 +98,11 @@ class _Walk:
             raise MalformedError("a field reaches beyond the end of its message", position)
         return start, start + length
 
-    def _stream(self, position: int, end: int) -> Kind | None:
-        """Read a stream; return why it is none of the cluster's, or None."""
+    def _stream(self, field_start: int, position: int, end: int) -> None:
+        """Read a stream, and note what is not the cluster's."""
         data = self._data
-        text: bytes | None = None
-        garbled = False
+        text, labels_start, labels_end = b"", 0, 0
+        garbled = hashed = False
         while position < end:
             tag = data[position]
             if tag == ENTRY:
@@ -113,23 +111,26 @@ class _Walk:
                 garbled = self._entry(start, behind) or garbled
             elif tag == STREAM_LABELS:
                 start, behind = self._field(position, end)
-                if text is not None:
+                if labels_end:
                     raise MalformedError("a stream with two label sets", position)
-                text = data[start:behind]
+                text, labels_start, labels_end = data[start:behind], position, behind
                 self._check_utf8(start, behind)
             elif tag == HASH:
+                hashed = True
                 _, behind = decode_varint(data, position + 1)
                 if behind > end:
                     raise MalformedError("a field reaches beyond the end of its message", position)
             else:
                 raise MalformedError(f"logproto.StreamAdapter has no field with tag {tag}", position)
             position = behind
-        verdict = self._known.young.get(text or b"")
+        verdict = self._known.young.get(text)
         if verdict is None:
-            verdict = judge(text or b"", self._label, self._value, self._known)
+            verdict = judge(text, self._label, self._value, self._known)
         if verdict != OWN:
-            return Kind(verdict)
-        return Kind.GARBLED if garbled else None
+            place = (0, 0) if garbled or hashed else (labels_start, labels_end)
+            self._exceptions.append(Exceptional(field_start, end, Kind(verdict), *place))
+        elif garbled:
+            self._exceptions.append(Exceptional(field_start, end, Kind.GARBLED))
 
     def _entry(self, entry_start: int, end: int) -> bool:
         """Read an entry; return whether its line is garbled."""

@@ -27,7 +27,8 @@ class Exceptional(NamedTuple):
     """A series or stream that needs a decision: where its field starts (with its tag) and ends, and why.
 
     Of a series without the label `content` is where its fields start, and `place` where the label belongs among them,
-    in the order of names; both are 0 where it cannot simply be put in.
+    in the order of names; both are 0 where it cannot simply be put in. Of a stream they are where the field of its
+    labels starts and ends, if nothing but that would have to be changed.
     """
 
     start: int
@@ -53,6 +54,22 @@ class Found(NamedTuple):
     def items(self) -> int:
         """Samples, native histograms among them: what the pipeline counts."""
         return self.samples + self.histograms
+
+
+class Refused(NamedTuple):
+    """Series or streams of a request left out for one reason: how many, their items, the first as people write it."""
+
+    kind: Kind
+    groups: int
+    items: int
+    example: str
+
+
+class Repaired(NamedTuple):
+    """A request that is the cluster's throughout, and what had to be left out for that."""
+
+    data: bytes
+    refused: tuple[Refused, ...]
 
 
 class FoundLogs(NamedTuple):

@@ -5,27 +5,10 @@ Requests that were scanned go in; what comes out is made of their own bytes, but
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from pipeline.wire.protobuf import encode_bytes, encode_varint, fields
 from pipeline.wire.remote_write import HISTOGRAM, LABEL, SAMPLE, TIMESERIES, decode_series, encode_series
-from pipeline.wire.scan_found import Exceptional, Kind
-
-
-class Refused(NamedTuple):
-    """Series of a request that were left out for one reason: their items, and the first of them as people write it."""
-
-    kind: Kind
-    series: int
-    items: int
-    example: str
-
-
-class Repaired(NamedTuple):
-    """A request whose series all carry the cluster's label, and what had to be left out for that."""
-
-    data: bytes
-    refused: tuple[Refused, ...]
+from pipeline.wire.scan_found import Exceptional, Kind, Refused, Repaired
 
 
 def repair(data: bytes, exceptions: Sequence[Exceptional], label: bytes, value: bytes, *, overwrite: bool) -> Repaired:

@@ -97,7 +97,9 @@ def test_a_stream_that_is_not_simply_the_clusters_is_an_exception(
 ) -> None:
     odd = encode_stream(labels, ENTRY)
     found = scan(own(ENTRY) + odd + own(ENTRY))
-    assert found.exceptions == ((len(own(ENTRY)), len(own(ENTRY) + odd), kind, 0, 0),)
+    (one,) = found.exceptions
+    assert one[:3] == (len(own(ENTRY)), len(own(ENTRY) + odd), kind)
+    assert (own(ENTRY) + odd)[one.content : one.place] == encode_bytes(0x0A, labels)
     assert (found.streams, found.entries) == (3, 3)
 
 
@@ -108,6 +110,12 @@ def test_the_label_may_be_written_in_every_way_that_promql_reads(scan: Callable[
 
 def test_a_stream_without_labels_has_none_that_can_be_read(scan: Callable[[bytes], FoundLogs]) -> None:
     assert scan(encode_bytes(0x0A, ENTRY)).exceptions[0].kind is Kind.UNREADABLE
+
+
+def test_what_needs_more_than_another_label_has_no_place_for_it(scan: Callable[[bytes], FoundLogs]) -> None:
+    labels, garbled = encode_bytes(0x0A, b"{}"), encode_entry(TIME_NS, b"\xff")
+    for content in (ENTRY, labels + garbled, labels + ENTRY + b"\x18\x01"):
+        assert scan(encode_bytes(0x0A, content)).exceptions[0][3:] == (0, 0)
 
 
 def test_labels_may_stand_behind_the_entries_and_a_hash_anywhere(scan: Callable[[bytes], FoundLogs]) -> None:

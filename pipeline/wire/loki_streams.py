@@ -1,0 +1,149 @@
+"""What the identity scan of logs leads to: streams relabelled, cleaned or left out, and requests taken apart.
+
+Requests that were scanned go in; what comes out is made of their own bytes, but for the labels that were set, and for
+U+FFFD in lines that are not UTF-8: stores would refuse or replace them one by one, and each in its own way.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from pipeline.wire.errors import MalformedError
+from pipeline.wire.loki import ENTRY, LINE, STREAM, STREAM_LABELS, encode_labels, parse_labels
+from pipeline.wire.protobuf import decode_varint, encode_bytes, fields
+from pipeline.wire.scan_found import Exceptional, Kind, Refused, Repaired
+
+_SHOWN = 500
+
+
+def repair_streams(
+    data: bytes, exceptions: Sequence[Exceptional], label: bytes, value: bytes, *, overwrite: bool
+) -> Repaired:
+    """Set the label where it is missing (and, with `overwrite`, where it is another's); leave the rest out."""
+    out, behind = [], 0
+    streams: Counter[Kind] = Counter()
+    items: Counter[Kind] = Counter()
+    examples: dict[Kind, str] = {}
+    for start, end, kind, labels_start, labels_end in exceptions:
+        out.append(data[behind:start])
+        behind = end
+        _, content = decode_varint(data, start + 1)
+        if kind is Kind.UNREADABLE or (kind is Kind.FOREIGN and not overwrite):
+            streams[kind] += 1
+            items[kind] += count_entries(data[content:end])
+            examples.setdefault(kind, show_stream(data[content:end]))
+        elif labels_end:
+            text = _set_label(data[decode_varint(data, labels_start + 1)[1] : labels_end], label, value)
+            rest = data[content:labels_start] + data[labels_end:end]
+            out.append(encode_bytes(STREAM, encode_bytes(STREAM_LABELS, text) + rest))
+        else:
+            text, entries = _split_stream(data[content:end])
+            cleaned = b"".join(_clean(entry) for entry in entries)
+            out.append(encode_bytes(STREAM, encode_bytes(STREAM_LABELS, _set_label(text, label, value)) + cleaned))
+    out.append(data[behind:])
+    return Repaired(
+        b"".join(out), tuple(Refused(kind, streams[kind], items[kind], examples[kind]) for kind in examples)
+    )
+
+
+def streams_by_label(data: bytes, label: bytes, default: bytes) -> dict[bytes, bytes]:
+    """Take a request apart by the value that its streams have for a label; those without are the default's."""
+    parts: dict[bytes, list[bytes]] = {}
+    known: dict[bytes, bytes] = {}
+    for start, at, end in _streams(data):
+        text, _ = _split_stream(data[at:end])
+        value = known.get(text)
+        if value is None:
+            value = known[text] = _value_of(text, label) or default
+        parts.setdefault(value, []).append(data[start:end])
+    return {value: b"".join(streams) for value, streams in parts.items()} or {default: b""}
+
+
+def first_stream_value(data: bytes | memoryview, label: bytes) -> bytes:
+    """Return the value that the first stream has for a label, empty where there is none; raises MalformedError."""
+    for tag, _, start, end in fields(data):
+        if tag == STREAM:
+            text, _ = _split_stream(bytes(data[start:end]))
+            return _value_of(text, label)
+    return b""
+
+
+def stream_halves(data: bytes) -> tuple[bytes, bytes] | None:
+    """Split a request between two streams near its middle, or one stream between two entries; None for one entry."""
+    streams = list(_streams(data))
+    if len(streams) > 1:
+        cut = _nearest([end for *_, end in streams[:-1]], len(data))
+        return data[:cut], data[cut:]
+    text, entries = _split_stream(data[streams[0][1] :]) if streams else (b"", [])
+    if len(entries) < 2:
+        return None
+    ends, size = [], 0
+    for entry in entries:
+        size += len(entry)
+        ends.append(size)
+    first = ends.index(_nearest(ends[:-1], size)) + 1
+    labels = encode_bytes(STREAM_LABELS, text)
+    return (
+        encode_bytes(STREAM, labels + b"".join(entries[:first])),
+        encode_bytes(STREAM, labels + b"".join(entries[first:])),
+    )
+
+
+def count_entries(stream: bytes) -> int:
+    """Count the entries of a stream, given its fields."""
+    return sum(1 for tag, *_ in fields(stream) if tag == ENTRY)
+
+
+def show_stream(stream: bytes) -> str:
+    """Write a stream as its sender named it, given its fields."""
+    return _split_stream(stream)[0].decode(errors="replace")[:_SHOWN] or "{}"
+
+
+def _streams(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Walk a request: where each stream's field starts, where its content does, and where both end."""
+    start = 0
+    for _, _, at, end in fields(data):
+        yield start, at, end
+        start = end
+
+
+def _split_stream(stream: bytes) -> tuple[bytes, list[bytes]]:
+    """Return a stream's labels' text, and its entries as they are encoded, each with its tag."""
+    text, entries, start = b"", [], 0
+    for tag, _, at, end in fields(stream):
+        if tag == STREAM_LABELS:
+            text = stream[at:end]
+        elif tag == ENTRY:
+            entries.append(stream[start:end])
+        start = end
+    return text, entries
+
+
+def _nearest(ends: Sequence[int], size: int) -> int:
+    return min(ends, key=lambda end: abs(2 * end - size))
+
+
+def _set_label(text: bytes, label: bytes, value: bytes) -> bytes:
+    labels = dict(parse_labels(text.decode(), empty=True))
+    labels[label.decode()] = value.decode()
+    return encode_labels(labels.items())
+
+
+def _value_of(text: bytes, label: bytes) -> bytes:
+    try:
+        labels = dict(parse_labels(text.decode(), empty=True))
+    except (MalformedError, UnicodeDecodeError):
+        return b""  # the scan says what is wrong with it
+    return labels.get(label.decode(), "").encode()
+
+
+def _clean(entry: bytes) -> bytes:
+    """Return an encoded entry with U+FFFD for what is not UTF-8 in its line."""
+    _, content = decode_varint(entry, 1)
+    out, start = [], content
+    for tag, _, at, end in fields(entry, content):
+        if tag == LINE:
+            out.append(encode_bytes(LINE, entry[at:end].decode(errors="replace").encode()))
+        else:
+            out.append(entry[start:end])
+        start = end
+    return encode_bytes(ENTRY, b"".join(out))
