@@ -34,7 +34,9 @@ SINK_KINDS: Final = ("remote_write", "store")
 
 
 class StoreConfig(Section):
-    """`store: {}`: the embedded store of this process (`pronoia up`)."""
+    """`store: {}`: the embedded store of this process (`pronoia up`), one for metrics and one for logs."""
+
+    signal: Literal["metrics", "logs"] = "metrics"
 
 
 class SinkConfig(Section):
