@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.discovery.groups import TargetGroup
-from agent.job import Job, JobTargets
-from agent.target import Dropped, Target, make_target
+from agent.job import AnyJob, JobTargets
+from agent.target import Dropped, Target
 from pipeline.relabel import RuleStep, trace
 from pipeline.wire.remote_write import Labels
 
@@ -38,13 +37,13 @@ class Explanation:
 
 
 def explain(
-    job: Job, discovered: Mapping[str, str], alike: Alike, is_ours: Callable[[Target], bool] = lambda _: True
+    job: AnyJob[Target], discovered: Mapping[str, str], alike: Alike, is_ours: Callable[[Target], bool] = lambda _: True
 ) -> Explanation:
     """Explain what a job makes of a target with these discovered labels, whether or not discovery has found it.
 
     The job's defaults need not be among the labels. `is_ours` tells this agent's targets from those of others.
     """
-    outcome = make_target(job.config, job.rules, TargetGroup("", (discovered,), {}), discovered)
+    outcome = job.outcome(discovered)
     begun = outcome.discovered_labels
     steps = trace(job.rules, dict(begun))
     if isinstance(outcome, Dropped):
@@ -62,12 +61,12 @@ def explain(
     return Explanation(begun, steps, outcome, state, same, len(others))
 
 
-def looking(by_job: Mapping[str, JobTargets]) -> Alike:
+def looking(by_job: Mapping[str, JobTargets[Target]]) -> Alike:
     """Return what looks through all targets each time that it is asked: for one explanation."""
     return lambda labels: ((target, scraped) for target, scraped in _all(by_job) if target.labels == labels)
 
 
-def indexed(by_job: Mapping[str, JobTargets]) -> Alike:
+def indexed(by_job: Mapping[str, JobTargets[Target]]) -> Alike:
     """Return what looks through all targets once: for many explanations."""
     index: dict[Labels, list[tuple[Target, bool]]] = defaultdict(list)
     for target, scraped in _all(by_job):
@@ -75,7 +74,7 @@ def indexed(by_job: Mapping[str, JobTargets]) -> Alike:
     return lambda labels: index.get(labels, [])
 
 
-def _all(by_job: Mapping[str, JobTargets]) -> Iterator[tuple[Target, bool]]:
+def _all(by_job: Mapping[str, JobTargets[Target]]) -> Iterator[tuple[Target, bool]]:
     for targets in by_job.values():
         yield from ((target, True) for target in targets.active)
         yield from ((target, False) for target in targets.duplicates)

@@ -12,21 +12,21 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from agent.explain import Explanation, explain, looking
-from agent.job import Job, JobTargets
+from agent.job import AnyJob, JobTargets
 from agent.target import Dropped, Target
 from pipeline.config import format_duration
 from pipeline.errors import PermanentError
 from pipeline.relabel import RelabelConfig, RuleStep, trace
 
 _Form = Mapping[str, Any]
-_Jobs = Mapping[str, Job]
+_Jobs = Mapping[str, AnyJob[Target]]
 _Answer = Callable[[_Form, _Jobs], dict[str, Any]]
 
 
 def add_routes(
     app: web.Application,
     jobs: Callable[[], _Jobs],
-    by_job: Callable[[], Mapping[str, JobTargets]],
+    by_job: Callable[[], Mapping[str, JobTargets[Target]]],
     is_ours: Callable[[Target], bool] = lambda _: True,
 ) -> None:
     """Serve them, to GET and, since labels may be longer than a URL, to POST of a form.
@@ -64,7 +64,7 @@ def _scrape_pools(_: _Form, jobs: _Jobs) -> dict[str, Any]:
     return {"scrapePools": sorted(jobs)}
 
 
-def _asked_for(jobs: _Jobs, asked: _Form) -> tuple[Job, dict[str, str]]:
+def _asked_for(jobs: _Jobs, asked: _Form) -> tuple[AnyJob[Target], dict[str, str]]:
     """Return the job `scrapePool` and the `labels` (a JSON object) that are asked for; raises PermanentError."""
     pool, text = asked.get("scrapePool", ""), asked.get("labels", "")
     if not pool:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Final
 
+from agent.config.discoveries import JobConfig
 from agent.config.scrape import ScrapeConfig
 from agent.discovery.groups import ADDRESS, TargetGroup
 from agent.special_labels import defaults, histograms, timing_s, url_of
@@ -55,26 +56,28 @@ class Target:
     @property
     def discovered_labels(self) -> Labels:
         """What relabelling began with; made anew each time, since only people ask for it."""
-        return as_labels(discovered_labels(self.config, self.shared, self.found))
+        return as_labels(discovered_labels(defaults(self.config), self.shared, self.found))
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A target that was found and is not scraped: `rule` is the index in relabel_configs of the rule that dropped it.
+    """A target that was found and is not read: `rule` is the index in relabel_configs of the rule that dropped it.
 
-    Without a rule it cannot be scraped, because of its `flaw`.
+    Without a rule it cannot be read, because of its `flaw`; or, where it `is_elsewhere`, another agent reads it.
     """
 
-    config: ScrapeConfig
+    config: JobConfig
     rule: int | None
     flaw: str
     found: Mapping[str, str]
     shared: Mapping[str, str]
+    is_elsewhere: bool = False
 
     @property
     def discovered_labels(self) -> Labels:
         """What relabelling began with."""
-        return as_labels(discovered_labels(self.config, self.shared, self.found))
+        defaults_ = defaults(self.config) if isinstance(self.config, ScrapeConfig) else {}
+        return as_labels(discovered_labels(defaults_, self.shared, self.found))
 
     @property
     def reason(self) -> str:
@@ -86,7 +89,7 @@ class Dropped:
 
 def make_target(config: ScrapeConfig, rules: Rules, group: TargetGroup, found: Mapping[str, str]) -> Target | Dropped:
     """Return the target that `found` becomes under a job's defaults and rules, or why there is none."""
-    return finish(config, rules, discovered_labels(config, group.labels, found), found, group.labels)
+    return finish(config, rules, discovered_labels(defaults(config), group.labels, found), found, group.labels)
 
 
 def finish(
@@ -102,10 +105,12 @@ def finish(
         return Dropped(config, None, str(error), found, shared)
 
 
-def discovered_labels(config: ScrapeConfig, shared: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+def discovered_labels(
+    defaults_: Mapping[str, str], shared: Mapping[str, str], found: Mapping[str, str]
+) -> dict[str, str]:
     """Return the labels that relabelling begins with: the target's, its group's, and the job's defaults."""
     labels = {name: value for name, value in {**shared, **found}.items() if value}
-    return {**defaults(config), **labels}
+    return {**defaults_, **labels}
 
 
 def _target(
@@ -121,12 +126,18 @@ def _target(
     interval_s, timeout_s = timing_s(labels)
     classic, native = histograms(config, labels)
     labels.setdefault("instance", address)
+    final = final_labels(labels)
+    url = url_of(config, address, labels)
+    return Target(config, final, url, interval_s, timeout_s, "", classic, native, found, shared)
+
+
+def final_labels(labels: Mapping[str, str]) -> Labels:
+    """Return the labels that a target keeps: none that begins with `__`. Raises ValueError where one is no text."""
     final = tuple([_pair(name, labels[name]) for name in sorted(labels) if name[:2] != "__" and labels[name]])
     for name, value in final:
         if not (value.isascii() or _is_text(value)):
             raise ValueError(f"invalid label value for {name!r}: {value!r}")
-    url = url_of(config, address, labels)
-    return Target(config, final, url, interval_s, timeout_s, "", classic, native, found, shared)
+    return final
 
 
 def _pair(name: str, value: str) -> tuple[str, str]:

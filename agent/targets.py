@@ -5,17 +5,20 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Final
+from typing import Final, Generic, TypeVar
 
+from agent.config.discoveries import JobConfig
 from agent.config.scrape import ScrapeConfig
 from agent.discovery import Groups, Place, TargetGroup, Tools, discover
 from agent.discovery.groups import ADDRESS
-from agent.job import Job, JobTargets
+from agent.job import AnyJob, Job, JobTargets, TargetT
 from agent.target import Dropped, Target, make_target
 
 __all__ = ["Dropped", "Job", "JobTargets", "Target", "Targets", "find_once", "make_target"]
 
 logger = logging.getLogger(__name__)
+
+ConfigT = TypeVar("ConfigT", bound=JobConfig)
 
 _SHARE: Final = 50
 """A fiftieth of the time may go into following changes: where many targets change all the time, more are joined."""
@@ -27,7 +30,7 @@ AGAIN_S: Final = 5.0
 """When a discovery that a reload has changed is begun again, if it could find nothing out at first."""
 
 
-class Targets:
+class AnyTargets(Generic[ConfigT, TargetT]):
     """All jobs' targets while discovery goes on. Run `run` as a task, and follow `changes` in one other.
 
     `is_ours` says which are this agent's, of those that agents share; after a change of its mind: `reload`.
@@ -35,13 +38,15 @@ class Targets:
 
     def __init__(
         self,
-        jobs: Sequence[ScrapeConfig],
+        make: Callable[[ConfigT], AnyJob[TargetT]],
+        jobs: Sequence[ConfigT],
         tools: Tools,
         settle_s: float = 0.25,
-        is_ours: Callable[[Target], bool] | None = None,
+        is_ours: Callable[[TargetT], bool] | None = None,
     ) -> None:
+        self._make = make
         self._is_ours = is_ours
-        self._jobs = {config.job_name: Job(config) for config in jobs}
+        self._jobs = {config.pool: make(config) for config in jobs}
         self._tools = tools
         self._settle_s = settle_s
         self._group: asyncio.TaskGroup | None = None
@@ -51,10 +56,10 @@ class Targets:
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         self._prompt = asyncio.Event()
-        self.by_job: dict[str, JobTargets] = {name: JobTargets() for name in self._jobs}
+        self.by_job: dict[str, JobTargets[TargetT]] = {name: JobTargets() for name in self._jobs}
 
     @property
-    def jobs(self) -> Mapping[str, Job]:
+    def jobs(self) -> Mapping[str, AnyJob[TargetT]]:
         """Every job by its name, as it is configured now."""
         return self._jobs
 
@@ -64,19 +69,19 @@ class Targets:
             self._follow_all()
             await asyncio.Event().wait()
 
-    def reload(self, jobs: Sequence[ScrapeConfig]) -> None:
+    def reload(self, jobs: Sequence[ConfigT]) -> None:
         """Follow these jobs from now on.
 
         A discovery whose section is as it was goes on. What another one found stays until its successor has looked.
         """
         before, self._jobs = self._jobs, {}
         for config in jobs:
-            known = before.get(config.job_name)
+            known = before.get(config.pool)
             # The same object where nothing changed: what has it in hand need not compare.
             unchanged = known is not None and known.config == config
-            self._jobs[config.job_name] = known if known is not None and unchanged else Job(config)
+            self._jobs[config.pool] = known if known is not None and unchanged else self._make(config)
             if not unchanged or self._is_ours is not None:
-                self._changed.add(config.job_name)
+                self._changed.add(config.pool)
         self.by_job = {name: self.by_job.get(name, JobTargets()) for name in self._jobs}
         for name in before.keys() - self._jobs.keys():
             self._tools.metrics.forget(name, {place.kind for place in self._following if place.job == name})
@@ -108,7 +113,7 @@ class Targets:
         task.cancel()
         self._tools.forget(place)
 
-    async def _follow(self, place: Place, config: ScrapeConfig) -> None:
+    async def _follow(self, place: Place, config: JobConfig) -> None:
         async with self._turn:  # A reload may bring a thousand: each begins in a turn of the loop's own.
             await asyncio.sleep(0)
         while not await self._follow_from(place, discover(config, self._tools)[place]):
@@ -128,7 +133,7 @@ class Targets:
                 self._wake.set()
         return True
 
-    async def changes(self) -> AsyncIterator[list[Target]]:
+    async def changes(self) -> AsyncIterator[list[TargetT]]:
         """Yield all targets of all jobs, each time that some came, went or changed; what comes close is joined."""
         wait_s = self._settle_s
         while True:
@@ -171,16 +176,29 @@ class Targets:
         self._tools.metrics.duplicate_targets.labels(name).set(len(now.duplicates))
         told = {_flaw(dropped) for dropped in before.dropped if dropped.rule is None}
         for dropped in now.dropped:
-            if dropped.rule is None and _flaw(dropped) not in told:
+            if dropped.rule is None and not dropped.is_elsewhere and _flaw(dropped) not in told:
                 address, reason = _flaw(dropped)
                 extra = {"job": name, "address": address, "reason": reason}
                 logger.error("a target that was found cannot be scraped", extra=extra)
 
-    def _ours(self, job: Job, groups: Sequence[TargetGroup]) -> JobTargets:
+    def _ours(self, job: AnyJob[TargetT], groups: Sequence[TargetGroup]) -> JobTargets[TargetT]:
         found = job.targets(groups)
         if self._is_ours is None:
             return found
         return replace(found, active=tuple(target for target in found.active if self._is_ours(target)))
+
+
+class Targets(AnyTargets[ScrapeConfig, Target]):
+    """All scrape jobs' targets."""
+
+    def __init__(
+        self,
+        jobs: Sequence[ScrapeConfig],
+        tools: Tools,
+        settle_s: float = 0.25,
+        is_ours: Callable[[Target], bool] | None = None,
+    ) -> None:
+        super().__init__(Job, jobs, tools, settle_s, is_ours)
 
 
 def settle_s(least_s: float, took_s: float) -> float:
@@ -193,16 +211,21 @@ def _flaw(dropped: Dropped) -> tuple[str, str]:
     return dropped.found.get(ADDRESS) or dropped.shared.get(ADDRESS, ""), dropped.flaw
 
 
-async def find_once(jobs: Sequence[ScrapeConfig], tools: Tools) -> dict[str, JobTargets]:
+async def find_once(jobs: Sequence[ScrapeConfig], tools: Tools) -> dict[str, JobTargets[Target]]:
     """Try every discovery once and return what comes of it; what failed is in `tools.failures`."""
-    streams = {place: stream for job in jobs for place, stream in discover(job, tools).items()}
+    return await find_each_once([Job(config) for config in jobs], tools)
+
+
+async def find_each_once(jobs: Sequence[AnyJob[TargetT]], tools: Tools) -> dict[str, JobTargets[TargetT]]:
+    """Do what `find_once` does, for jobs of any kind."""
+    streams = {place: stream for job in jobs for place, stream in discover(job.config, tools).items()}
     found = await asyncio.gather(*(_first(stream) for stream in streams.values()))
     groups = dict(zip(streams, found, strict=True))
     return {
-        config.job_name: Job(config).targets(
-            group for place, found in groups.items() if place.job == config.job_name for group in found
+        job.config.pool: job.targets(
+            group for place, found in groups.items() if place.job == job.config.pool for group in found
         )
-        for config in jobs
+        for job in jobs
     }
 
 

@@ -34,7 +34,7 @@ class Health:
 
 def add_routes(
     app: web.Application,
-    by_job: Callable[[], Mapping[str, JobTargets]],
+    by_job: Callable[[], Mapping[str, JobTargets[Target]]],
     health_of: Callable[[Target], Health],
     host: str,
 ) -> None:
@@ -55,7 +55,7 @@ def add_routes(
 
 
 def response(
-    by_job: Mapping[str, JobTargets],
+    by_job: Mapping[str, JobTargets[Target]],
     health_of: Callable[[Target], Health],
     host: str,
     *,
@@ -96,7 +96,7 @@ def describe_dropped(dropped: Dropped) -> dict[str, Any]:
     """Return what is known of a dropped target; `reason` and `rule` (an index) are ours, beside Prometheus' keys."""
     return {
         "discoveredLabels": dict(dropped.discovered_labels),
-        "scrapePool": dropped.config.job_name,
+        "scrapePool": dropped.config.pool,
         "reason": dropped.reason,
         "rule": dropped.rule,
     }

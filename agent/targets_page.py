@@ -33,7 +33,7 @@ class Row:
 
 
 def page(
-    by_job: Mapping[str, JobTargets], health_of: Callable[[Target], Health], host: str, wanted: Wanted
+    by_job: Mapping[str, JobTargets[Target]], health_of: Callable[[Target], Health], host: str, wanted: Wanted
 ) -> dict[str, Any]:
     """Return the counts of all jobs and the first rows that match; `matching` is the number of all that do.
 
@@ -52,7 +52,7 @@ def page(
     return {"jobs": jobs, "matching": len(matching), "rows": [_shown(row, health_of, host) for row in first]}
 
 
-def rows(targets: JobTargets, state_of: Callable[[Target], str]) -> Iterable[Row]:
+def rows(targets: JobTargets[Target], state_of: Callable[[Target], str]) -> Iterable[Row]:
     """Yield every target of a job that is known; `state_of` gives the state of one that is scraped."""
     for target in targets.active:
         yield Row(state_of(target), target)

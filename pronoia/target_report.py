@@ -26,7 +26,7 @@ _DETAILS: Final = 20
 class Report:
     """What was found, and which of it is asked for: of these states (all, if none), with all of these words."""
 
-    found: Mapping[str, JobTargets]
+    found: Mapping[str, JobTargets[Target]]
     states: frozenset[str]
     words: tuple[str, ...]
     explained: bool

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from agent import custom_resources
 from agent.config import AgentConfig
 from agent.discovery import Tools
-from agent.targets import JobTargets, find_once
+from agent.targets import JobTargets, Target, find_once
 from pipeline.config import ConfigError
 from pipeline.telemetry import DiscoveryMetrics
 from pronoia.agent_file import load_agent
@@ -77,7 +77,7 @@ def targets(
 # asyncio.run has a repr made of its result, twice (by the signal module): of 100,000 targets that takes seconds.
 @dataclass(frozen=True, slots=True, repr=False)
 class _Found:
-    jobs: dict[str, JobTargets]
+    jobs: dict[str, JobTargets[Target]]
     refused: "tuple[Refused, ...]"
     failures: list[str]
 

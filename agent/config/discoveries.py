@@ -1,6 +1,7 @@
 """The sections of discovery, which jobs of metrics and of logs have in common."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Protocol
 
 from agent.config.consul import ConsulSdConfig
 from agent.config.dns import DnsSdConfig
@@ -33,3 +34,31 @@ class Discoveries(NullableSection):
     docker_sd_configs: tuple[_DockerSd, ...] = ()
     ec2_sd_configs: tuple[_Ec2Sd, ...] = ()
     kubernetes_sd_configs: tuple[_KubernetesSd, ...] = ()
+
+
+class JobConfig(Protocol):
+    """What finding a job's targets asks of its section, which also has the keys of `Discoveries`."""
+
+    @property
+    def job_name(self) -> str:
+        """Its name in the file."""
+
+    @property
+    def pool(self) -> str:
+        """Its name among all jobs, of metrics and of logs."""
+
+    @property
+    def relabel_configs(self) -> Sequence[RelabelConfig]:
+        """The rules that make targets of what was discovered."""
+
+    @property
+    def legacy_names(self) -> bool:
+        """Whether labels' names are bound to letters, digits and underscores."""
+
+    @property
+    def target_limit(self) -> int:
+        """How many targets it may have; 0 is no limit."""
+
+    @property
+    def keep_dropped_targets(self) -> int:
+        """How many dropped targets are kept to be looked at; 0 is no limit."""

@@ -190,6 +190,11 @@ class ScrapeConfig(HttpClientConfig, Limits, Discoveries):
         return self
 
     @property
+    def pool(self) -> str:
+        """Its name among all jobs, of metrics and of logs."""
+        return self.job_name
+
+    @property
     def legacy_names(self) -> bool:
         """Whether names of labels and metrics are bound to letters, digits and underscores."""
         return self.metric_name_validation_scheme == "legacy"

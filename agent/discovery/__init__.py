@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
-from agent.config.scrape import ScrapeConfig
+from agent.config.discoveries import JobConfig
 from agent.discovery.file import file_groups
 from agent.discovery.groups import TargetGroup
 from agent.discovery.http import http_groups
@@ -34,13 +34,13 @@ MECHANISMS: Final[dict[str, Mechanism]] = {
     "ec2_sd_configs": _later("ec2", "ec2_groups"),
     "kubernetes_sd_configs": _later("kubernetes.discovery", "kubernetes_groups"),
 }
-"""Each kind of discovery by the key of `ScrapeConfig` that holds its sections: a new kind is a line here."""
+"""Each kind of discovery by the key of `Discoveries` that holds its sections: a new kind is a line here."""
 
 
-def discover(job: ScrapeConfig, tools: Tools) -> dict[Place, Groups]:
+def discover(job: JobConfig, tools: Tools) -> dict[Place, Groups]:
     """Return a job's discoveries, none begun: an endless stream of groups each, which never raises."""
     return {
-        (place := Place(job.job_name, kind, index)): mechanism(section, place, tools)
+        (place := Place(job.pool, kind, index)): mechanism(section, place, tools)
         for kind, mechanism in MECHANISMS.items()
         for index, section in enumerate(getattr(job, kind))
     }

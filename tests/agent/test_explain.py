@@ -51,7 +51,7 @@ def test_a_target_that_no_rule_drops_may_be_unusable_all_the_same() -> None:
     assert (found.state, found.outcome.reason, found.steps[0].keep) == ("unusable", "no address", True)
 
 
-AlikeIn = Callable[[Mapping[str, JobTargets]], Alike]
+AlikeIn = Callable[[Mapping[str, JobTargets[Target]]], Alike]
 
 
 @pytest.fixture(params=[looking, indexed])

@@ -9,7 +9,7 @@ from agent.targets_api import Health, add_routes
 from tests.agent.test_targets import group, job
 
 
-def by_job() -> dict[str, JobTargets]:
+def by_job() -> dict[str, JobTargets[Target]]:
     rules = [{"source_labels": ["__address__"], "regex": "drop:.*", "action": "drop"}]
     config: ScrapeConfig = job(relabel_configs=rules)
     other = config.model_copy(update={"job_name": "a"})

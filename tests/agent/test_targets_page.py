@@ -10,7 +10,7 @@ RULES = [
 ]
 
 
-def by_job(**keys: int) -> dict[str, JobTargets]:
+def by_job(**keys: int) -> dict[str, JobTargets[Target]]:
     one = Job(job(relabel_configs=RULES, **keys))
     found = [
         group("up:1", "down:1", "new:1", "up:1", "drop:1", "drop:2", "a/b:1", __meta_team="Blue", __meta_hidden="deep")
