@@ -12,10 +12,12 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ingester.sinks.elasticsearch.config import ElasticsearchConfig
 from pipeline.config import Address, Bytes, ListenAddress, Seconds, Section
 from pipeline.delivery import Backoff
 from pipeline.log.config import LogConfig
 from pipeline.send.config import RemoteWriteConfig
+from pipeline.send.loki.config import LokiConfig
 from pipeline.tracing import TracingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -29,7 +31,10 @@ def _parse_template(text: str) -> str:
     return text
 
 
-SINK_KINDS: Final = ("remote_write", "store")
+# Half of what Prometheus takes in one request, decompressed.
+_REQUEST_BYTES: Final = 16 * 2**20
+
+SINK_KINDS: Final = ("remote_write", "loki", "elasticsearch", "store")
 """The keys of a sink's sections, of which it has one."""
 
 
@@ -44,6 +49,8 @@ class SinkConfig(Section):
 
     name: Name
     remote_write: RemoteWriteConfig | None = None
+    loki: LokiConfig | None = None
+    elasticsearch: ElasticsearchConfig | None = None
     store: StoreConfig | None = None
     clusters: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Only these clusters; left out: all."""
@@ -79,7 +86,13 @@ class SinkConfig(Section):
         if self.remote_write is not None:
             queue = self.remote_write.queue_config
             return Backoff(queue.min_backoff, queue.max_backoff)
+        if self.loki is not None:
+            return self.loki.backoff()
         return Backoff()
+
+    def request_bytes(self) -> int:
+        """Return how many bytes, before compression, records are joined up to."""
+        return self.loki.batchsize if self.loki is not None else _REQUEST_BYTES
 
     def start_ms(self) -> int | None:
         """Return the start as Unix milliseconds where it is a time."""

@@ -19,7 +19,7 @@ from ingester.stream import Entry, Stream, StreamKey, next_request, ranges
 from pipeline.delivery import Backoff, Retry
 from pipeline.errors import TransientError
 from pipeline.log.interface import Partition, Record
-from pipeline.wire.envelope import UnknownVersionError
+from pipeline.wire.envelope import Signal, UnknownVersionError
 
 logger = logging.getLogger(__name__)
 
@@ -171,11 +171,12 @@ class Feed:
     def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
         """Start a request for every stream that has none in flight."""
         config = self._context.config
+        late_first = self._context.sink.signal is Signal.METRICS
         # A request that is not full waits for the commit that is under way, if more records are there to fill it.
         hold = self._committing is not None and bool(self._queue)
         for stream in self._streams.values():
             if stream.task is None and stream.waiting and (not hold or stream.items >= config.request_items):
-                entries = next_request(stream, config.request_items)
+                entries = next_request(stream, config.request_items, config.request_bytes(), late_first=late_first)
                 for entry in entries:
                     # What was parked counts again, now that it is sent.
                     self._open_items += 0 if entry.counted else entry.items

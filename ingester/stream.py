@@ -14,8 +14,6 @@ from pipeline.delivery import Retry
 from pipeline.log.interface import Record
 from pipeline.wire.envelope import Envelope
 
-# Half of what Prometheus takes in one request, decompressed.
-_MAX_REQUEST_RAW_BYTES = 16 * 2**20
 _LATE_MS = 60_000
 StreamKey = tuple[str, str]
 """(cluster, tenant)"""
@@ -58,8 +56,8 @@ class Stream:
     trouble: Retry | None = None
 
 
-def next_request(stream: Stream, max_items: int) -> list[Entry]:
-    """Take the records of the next request: at least one, in order."""
+def next_request(stream: Stream, max_items: int, max_raw_bytes: int, *, late_first: bool) -> list[Entry]:
+    """Take the records of the next request: at least one, in order; with `late_first` what comes late begins one."""
     entries: list[Entry] = []
     items = raw_bytes = latest_ms = 0
     latest_key: LaneKey | None = None
@@ -70,11 +68,10 @@ def next_request(stream: Stream, max_items: int) -> list[Entry]:
         assert verdict is not None
         if entries and (
             items > max_items
-            or raw_bytes > _MAX_REQUEST_RAW_BYTES
-            # What comes late begins a request: behind newer samples in the same one, Prometheus without an out-of-order
-            # window says 204 and drops it.
-            or verdict.missing_records < 0
-            or (verdict.key != latest_key and 0 < entry.earliest_ms < latest_ms - _LATE_MS)
+            or raw_bytes > max_raw_bytes
+            # Behind newer samples in the same request, Prometheus without an out-of-order window says 204 and drops it.
+            or (late_first and verdict.missing_records < 0)
+            or (late_first and verdict.key != latest_key and 0 < entry.earliest_ms < latest_ms - _LATE_MS)
         ):
             break
         if entry.latest_ms >= latest_ms:

@@ -12,6 +12,7 @@ from hypothesis import settings
 from tests.servers.elasticsearch import Elasticsearch
 from tests.servers.kafka import Kafka
 from tests.servers.kubernetes import Kubernetes
+from tests.servers.loki import Loki
 from tests.servers.opensearch import OpenSearch
 from tests.servers.processes import MissingServerError
 from tests.servers.prometheus import Prometheus
@@ -86,4 +87,11 @@ async def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 async def prometheus(tmp_path: Path) -> AsyncIterator[Prometheus]:
     """A Prometheus of the test's own, with an out-of-order window of a day."""
     async with Prometheus(tmp_path / "prometheus", out_of_order_time_window="1d") as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def loki(tmp_path: Path) -> AsyncIterator[Loki]:
+    """A Loki of the test's own."""
+    async with Loki(tmp_path / "loki") as server:
         yield server

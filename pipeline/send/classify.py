@@ -43,7 +43,7 @@ def classify(
     """
     if 200 <= status < 300:
         return Delivered() if confirm_items is None else _confirmed(headers, confirm_items)
-    reason = _reason(status, body)
+    reason = reason_of(status, body)
     if status >= 500 or status in _WAIT:
         after_s = _retry_after_s(headers.get("Retry-After"), now_s)
         return Retry(reason, after_s, perhaps_taken=status in _UNCLEAR)
@@ -76,7 +76,8 @@ def _confirmed(headers: Mapping[str, str], items: int) -> Outcome:
     return Rejected(f"the receiver says that it wrote {written} of {items} samples", 200)
 
 
-def _reason(status: int, body: bytes) -> str:
+def reason_of(status: int, body: bytes) -> str:
+    """Return an answer in one line: its status, and the receiver's words up to a bound."""
     words = " ".join(body[: 4 * _MAX_REASON_CHARACTERS].decode(errors="replace").split())[:_MAX_REASON_CHARACTERS]
     return f"HTTP {status}: {words}" if words else f"HTTP {status}"
 

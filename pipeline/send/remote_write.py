@@ -4,27 +4,26 @@ Sources: Remote-Write 1.0 and 2.0 (headers); Prometheus documentation, `<remote_
 """
 
 import asyncio
-import io
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import aiohttp
 import yaml
 
 from pipeline.config import parse_duration_s
-from pipeline.delivery import Backoff, Outcome, Retry
+from pipeline.delivery import Backoff, Outcome
 from pipeline.errors import TransientError
 from pipeline.http_client import HttpAccess
 from pipeline.send.classify import classify
 from pipeline.send.codec import METRICS
 from pipeline.send.config import WRITE_V2, RemoteWriteConfig
 from pipeline.send.deliver import Delivery, Limits, Refuse, Tally
+from pipeline.send.http import post
 from pipeline.send.request import Piece, Request
 from pipeline.wire import remote_write2, snappy
 
 _MAX_ANSWER_BYTES = 64 * 1024
-_LARGE_BODY_BYTES = 2**20
 
 
 class RemoteWrite:
@@ -78,23 +77,20 @@ class RemoteWrite:
             # Building symbol tables takes too long for the loop.
             body, items = await asyncio.to_thread(_to_v2, body)
         headers = {**self._headers, self._tenant_header: tenant} if tenant else self._headers
-        try:
-            arguments = await self._access.arguments(self._session, self._config.url, headers)
-            # aiohttp writes a large body in slices when it reads it from a file, so that the loop stays free.
-            data = body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
-            async with self._session.post(self._config.url, data=data, **arguments) as response:
-                answer = await _read(response)
-                return classify(response.status, response.headers, answer, now_s=self._clock(), confirm_items=items)
-        except TransientError as error:
-            return Retry(str(error), error.retry_after_s, alarm=True)
-        except TimeoutError:
-            return Retry(f"no answer within {self._config.remote_timeout:g} s", perhaps_taken=True)
-        except aiohttp.ClientSSLError as error:
-            return Retry(str(error), alarm=True)
-        except aiohttp.ClientConnectorError as error:
-            return Retry(str(error))
-        except (aiohttp.ClientError, OSError) as error:
-            return Retry(str(error) or type(error).__name__, perhaps_taken=True)
+
+        def judge(status: int, headers: Mapping[str, str], answer: bytes) -> Outcome:
+            return classify(status, headers, answer, now_s=self._clock(), confirm_items=items)
+
+        return await post(
+            self._session,
+            self._access,
+            self._config.url,
+            headers,
+            body,
+            judge,
+            timeout_s=self._config.remote_timeout,
+            max_answer_bytes=_MAX_ANSWER_BYTES,
+        )
 
     async def deliver(
         self, pieces: Sequence[Piece], refuse: Refuse, *, tenant: str = "", limits: Limits | None = None
@@ -140,11 +136,3 @@ class RemoteWrite:
 def _to_v2(body: bytes) -> tuple[bytes, int]:
     """Return the same request in 2.0, and the samples and histograms in it, which a 2.0 receiver confirms."""
     return snappy.compress(remote_write2.from_v1(snappy.decompress(body))), METRICS.count(body)
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read what the store says, up to a bound: enough for its reasons, and its connection is used again."""
-    out = b""
-    while len(out) < _MAX_ANSWER_BYTES and (part := await response.content.read(_MAX_ANSWER_BYTES - len(out))):
-        out += part
-    return out

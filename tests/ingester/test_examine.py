@@ -107,10 +107,18 @@ def stream_of(*entries: Entry) -> Stream:
     return stream
 
 
+def taken(stream: Stream, max_items: int, *, late_first: bool = True) -> list[Entry]:
+    return next_request(stream, max_items, 1 << 20, late_first=late_first)
+
+
 def test_a_request_takes_records_in_order_up_to_its_items_and_one_at_least() -> None:
     lane = Lane()
     stream = stream_of(*walk(examiner(), *(lane.round(n, items) for n, items in enumerate((10, 10, 10, 99)))))
-    assert [[e.items for e in next_request(stream, 25)] for _ in range(3)] == [[10, 10], [10], [99]]
+    assert [[e.items for e in taken(stream, 25)] for _ in range(3)] == [
+        [10, 10],
+        [10],
+        [99],
+    ]
     assert (stream.items, len(stream.waiting)) == (0, 0)
 
 
@@ -118,13 +126,26 @@ def test_what_comes_late_begins_a_request() -> None:
     lane = Lane()
     b = [lane.round(n) for n in range(4)]
     stream = stream_of(*walk(examiner(), b[0], b[2], b[1], b[3]))
-    assert [[e.offset for e in next_request(stream, 1000)] for _ in range(2)] == [[0, 1], [2, 3]]
+    assert [[e.offset for e in taken(stream, 1000)] for _ in range(2)] == [
+        [0, 1],
+        [2, 3],
+    ]
+
+
+def test_where_the_store_does_not_mind_what_comes_late_is_joined() -> None:
+    lane = Lane()
+    b = [lane.round(n) for n in range(4)]
+    stream = stream_of(*walk(examiner(), b[0], b[2], b[1], b[3]))
+    assert [e.offset for e in taken(stream, 1000, late_first=False)] == [0, 1, 2, 3]
 
 
 def test_another_lanes_backlog_begins_a_request() -> None:
     new, old = Lane(), Lane(epoch=7)
     stream = stream_of(*walk(examiner(), new.round(100), new.round(101), old.round(1), old.round(2), new.round(102)))
-    assert [[e.offset for e in next_request(stream, 1000)] for _ in range(2)] == [[0, 1], [2, 3, 4]]
+    assert [[e.offset for e in taken(stream, 1000)] for _ in range(2)] == [
+        [0, 1],
+        [2, 3, 4],
+    ]
 
 
 def test_ranges_of_what_is_done_keep_what_was_rejected_apart() -> None:
