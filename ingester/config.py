@@ -92,7 +92,9 @@ class SinkConfig(Section):
 
     def request_bytes(self) -> int:
         """Return how many bytes, before compression, records are joined up to."""
-        return self.loki.batchsize if self.loki is not None else _REQUEST_BYTES
+        if self.loki is not None:
+            return self.loki.batchsize
+        return self.elasticsearch.max_request_bytes if self.elasticsearch is not None else _REQUEST_BYTES
 
     def start_ms(self) -> int | None:
         """Return the start as Unix milliseconds where it is a time."""

@@ -38,6 +38,8 @@ def set_up_logging(level: str) -> None:
     if level.lower() != "debug":
         # The Kafka client tells of every subscription and rebalance as if it were news.
         logging.getLogger("aiokafka").setLevel(max(logging.WARNING, logging.getLogger().level))
+        # Elasticsearch's transport tells of every request.
+        logging.getLogger("elastic_transport").setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def keep_memory_together() -> None:

@@ -52,8 +52,9 @@ class Product:
             raise MissingServerError(f"{self.name} needs Maven (no `mvn` on the PATH)")
         wanted = {"server.group": self.group, "server.artifact": self.name, "server.version": self.version}
         with tempfile.TemporaryDirectory() as work:
-            goal = ("dependency:unpack", f"-DoutputDirectory={work}/out", f"-DmarkersDirectory={work}/markers")
-            run_tool("mvn", "-B", "-q", "-f", POM, *goal, *(f"-D{key}={value}" for key, value in wanted.items()))
+            pom = shutil.copy(POM, work)  # Maven writes beside it
+            goal = ("dependency:unpack", f"-DoutputDirectory={work}/out")
+            run_tool("mvn", "-B", "-q", "-f", pom, *goal, *(f"-D{key}={value}" for key, value in wanted.items()))
             shutil.copytree(Path(work) / "out" / f"{self.name}-{self.version}", folder)
 
 

@@ -1,0 +1,162 @@
+"""The sink itself: build, send, judge; and remember what of a request is still open, so that only that is sent again.
+
+Ids follow from the records, and `create` refuses an id that is there, so that sending again what the server has costs
+time and nothing else. What is remembered is therefore a matter of speed, and may be forgotten.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final
+
+from ingester.sinks.elasticsearch.bulk import batches
+from ingester.sinks.elasticsearch.classify import FILTER, Refused, Verdict, judge
+from ingester.sinks.elasticsearch.client import NDJSON, Client
+from ingester.sinks.elasticsearch.config import ElasticsearchConfig
+from ingester.sinks.elasticsearch.documents import Documents
+from ingester.sinks.elasticsearch.setup import Setup
+from pipeline.delivery import Delivered, Outcome, Partly, PartRefused, Rejected, Retry, TooLarge
+from pipeline.send.request import Piece, Request
+from pipeline.wire.envelope import Signal
+from pipeline.wire.errors import MalformedError
+
+_MAX_REMEMBERED: Final = 256
+_MIN_REQUEST_BYTES: Final = 2**16
+_TARGET: Final = f"/_bulk?filter_path={FILTER}"
+
+Key = tuple[tuple[str, str, int, int, int, int, int], ...]
+"""What tells requests apart: their records' owners, places and checksums."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """A request's documents, those that are open, and what was refused of the others."""
+
+    documents: list[bytes]
+    starts: list[int]
+    indices: frozenset[str]
+    open: Sequence[int]
+    refused: list[Refused] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ElasticsearchSink:
+    """A `Sink` of Elasticsearch or OpenSearch."""
+
+    name: str
+    config: ElasticsearchConfig
+    client: Client
+    documents: Documents
+    setup: Setup
+    clock: Callable[[], float]
+    signal: Signal = field(init=False)
+    _max_bytes: int = field(init=False)
+    _open: OrderedDict[Key, tuple[Sequence[int], list[Refused]]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self.signal = self.config.carries()
+        self._max_bytes = self.config.max_request_bytes
+
+    async def start(self) -> None:
+        """Open the client."""
+        await self.client.start()
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self.client.close()
+
+    async def send(self, request: Request) -> Outcome:
+        """Send what is open of a request. Documents that the server has already are delivered."""
+        try:
+            work = await asyncio.to_thread(self._build, request)
+        except MalformedError as error:
+            return Rejected(str(error), 0)
+        key = _key(request)
+        work.open, work.refused = self._open.pop(key, (work.open, work.refused))
+        trouble = await self.setup.trouble(work.indices) or await self._send(work)
+        if trouble is not None:
+            self._open[key] = (work.open, work.refused)
+            if len(self._open) > _MAX_REMEMBERED:
+                self._open.popitem(last=False)
+            return trouble
+        if not work.refused:
+            return Delivered()
+        return await asyncio.to_thread(self._partly, request, work)
+
+    def _build(self, request: Request) -> _Work:
+        documents: list[bytes] = []
+        counts: list[int] = []
+        indices: set[str] = set()
+        for piece in request.pieces:
+            built = self.documents.build(piece)
+            documents += built.documents
+            counts.append(len(built.documents))
+            indices |= built.indices
+        return _Work(documents, [0, *accumulate(counts)], frozenset(indices), range(len(documents)))
+
+    async def _send(self, work: _Work) -> Retry | None:
+        """Send bulk requests until the server has looked at every document; `work` then says what is open."""
+        waiting = deque(batches(work.documents, work.open, self._max_bytes))
+        still_open: list[int] = []
+        trouble: Retry | None = None
+        while waiting:
+            numbers = waiting.popleft()
+            verdict = await self._bulk(work, numbers)
+            if isinstance(verdict, TooLarge):
+                self._max_bytes = max(_MIN_REQUEST_BYTES, min(self._max_bytes, _size(work, numbers)) // 2)
+                middle = len(numbers) // 2
+                waiting.extendleft((numbers[middle:], numbers[:middle]))
+            elif isinstance(verdict, Retry):
+                # Whatever this request met, the next will meet, too.
+                trouble = verdict
+                still_open += [number for rest in (numbers, *waiting) for number in rest]
+                break
+            else:
+                trouble = verdict.trouble or trouble
+                still_open += verdict.open
+                work.refused += verdict.refused
+        work.open = still_open
+        return trouble
+
+    async def _bulk(self, work: _Work, numbers: Sequence[int]) -> Verdict | Retry | TooLarge:
+        body = b"".join([work.documents[number] for number in numbers])
+        answer = await self.client.request("POST", _TARGET, body, NDJSON)
+        if isinstance(answer, Retry):
+            return answer
+        verdict = judge(answer.status, answer.headers, answer.body, numbers, now_s=self.clock())
+        if isinstance(verdict, TooLarge) and len(numbers) == 1:
+            return Verdict(refused=[Refused(numbers[0], 413, "too large", verdict.reason)])
+        return verdict
+
+    def _partly(self, request: Request, work: _Work) -> Partly:
+        """Give back what is refused, in parts of one record and one kind of reason each."""
+        out: list[PartRefused] = []
+        for piece, start, end in zip(request.pieces, work.starts, work.starts[1:], strict=False):
+            kinds: dict[tuple[int, str], list[Refused]] = {}
+            for refused in work.refused:
+                if start <= refused.number < end:
+                    kinds.setdefault((refused.status, refused.kind), []).append(refused)
+            out += [self._part(piece, start, alike) for alike in kinds.values()]
+        return Partly(tuple(out))
+
+    def _part(self, piece: Piece, start: int, alike: list[Refused]) -> PartRefused:
+        first, others = alike[0], len(alike) - 1
+        part = self.documents.part(piece, sorted(refused.number - start for refused in alike))
+        reason = f"{first.reason} (and {others} more like it)" if others else first.reason
+        return PartRefused(piece.source, part.payload, part.items, reason, first.status)
+
+
+def _size(work: _Work, numbers: Sequence[int]) -> int:
+    return sum(len(work.documents[number]) for number in numbers)
+
+
+def _key(request: Request) -> Key:
+    keys = []
+    for piece in request.pieces:
+        at = piece.envelope
+        assert at is not None
+        # Redriven letters and halves of a record have its envelope, and their own length.
+        keys.append((at.cluster, at.agent, at.epoch, at.lane, at.sequence, at.part, hash(piece.payload)))
+    return tuple(keys)
