@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 
-from console import prometheus_api, targets
+from console import logs_api, prometheus_api, targets
 from console.api import Api
 from console.config import ConsoleConfig
 from console.guard import guard, hosts_of
@@ -19,6 +19,7 @@ from console.history import History
 from console.sources import Sources
 from pipeline.errors import PermanentError, PipelineError
 from pipeline.store import Store
+from pipeline.store.logs import LogStore
 from pipeline.telemetry import ConsoleMetrics
 
 logger = logging.getLogger(__name__)
@@ -30,12 +31,18 @@ _TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/c
 
 
 class Console:
-    """A `pipeline.service.Component`; `port` is the one in use once it started. The store belongs to the caller."""
+    """A `pipeline.service.Component`; `port` is the one in use once it started. The stores belong to the caller."""
 
     name = "console"
 
     def __init__(
-        self, config: ConsoleConfig, store: Store | None, sources: Sources, registry: CollectorRegistry
+        self,
+        config: ConsoleConfig,
+        store: Store | None,
+        sources: Sources,
+        registry: CollectorRegistry,
+        *,
+        logs: LogStore | None = None,
     ) -> None:
         self._config, self._sources = config, sources
         self._metrics = ConsoleMetrics(registry)
@@ -44,6 +51,7 @@ class Console:
         self._app = web.Application(middlewares=[guard(hosts), self._count], client_max_size=MAX_BODY_BYTES)
         Api(store, sources, self._history).add_routes(self._app)
         targets.add_routes(self._app, sources)
+        logs_api.add_routes(self._app, logs)
         if store is not None:
             prometheus_api.add_routes(self._app, store)
         _add_static(self._app)

@@ -15,8 +15,9 @@ from gateway.config import GatewayConfig
 from ingester.config import IngesterConfig
 from pipeline.config import Address, ConfigError, Document, Mistake, parse, read, validate
 from pipeline.store import StoreConfig
+from pipeline.store.logs import LogStoreConfig
 
-SECTIONS: Final = ("agent", "gateway", "ingester", "store", "console")
+SECTIONS: Final = ("agent", "gateway", "ingester", "store", "log_store", "console")
 INTERVAL_S: Final = 5
 CLUSTER: Final = "local"
 
@@ -32,6 +33,7 @@ class Plan:
     gateway: GatewayConfig
     ingester: IngesterConfig
     store: StoreConfig
+    log_store: LogStoreConfig
     console: ConsoleConfig
     looks_at_this_machine: bool
     document: Document
@@ -59,11 +61,12 @@ class _Planning:
         self._check_sections()
         log = {"sqlite": {"path": str(self.data / "log")}}
         gateway = self._section("gateway", GatewayConfig, {"log": log})
-        sinks = [{"name": "store", "store": {}}]
+        sinks = [{"name": "store", "store": {}}, {"name": "store-logs", "store": {"signal": "logs"}}]
         ingester = self._section(
             "ingester", IngesterConfig, {"log": self._given("gateway").get("log", log), "sinks": sinks}
         )
         store = self._section("store", StoreConfig, {"path": str(self.data / "store")})
+        log_store = self._section("log_store", LogStoreConfig, {"path": str(self.data / "logs")})
         console = self._section("console", ConsoleConfig, {})
         if gateway is not None and ingester is not None and ingester.log != gateway.log:
             self._mistake(("ingester", "log"), "is not gateway.log: in one process there is one log")
@@ -74,8 +77,9 @@ class _Planning:
         assert gateway is not None
         assert ingester is not None
         assert store is not None
+        assert log_store is not None
         assert console is not None
-        return Plan(agent, gateway, ingester, store, console, not self._given("agent"), self.document)
+        return Plan(agent, gateway, ingester, store, log_store, console, not self._given("agent"), self.document)
 
     def _check_sections(self) -> None:
         if not isinstance(self.document.value, dict):

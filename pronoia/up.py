@@ -18,12 +18,16 @@ from agent.service import Agent
 from console.service import Console
 from console.sources import DeadLetterPage, DeadLetterRow, Sources
 from gateway.service import Gateway
+from ingester.config import SinkConfig
 from ingester.service import Ingester
+from ingester.sinks import Sink
 from ingester.sinks.store import StoreSink
+from ingester.sinks.store.logs import LogStoreSink
 from pipeline.config import Address, ConfigError, parse_address
 from pipeline.log.open import open_log
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.store import Store
+from pipeline.store.logs import LogStore
 from pipeline.telemetry import IngesterMetrics, LogMetrics, TracingMetrics
 from pipeline.tracing import Tracing, open_tracing
 from pronoia.component import run_component
@@ -77,7 +81,7 @@ async def serve_plan(read: Callable[[], Plan], file: Path | None, data: Path, li
     for warning in chosen.loaded.warnings:
         logger.warning("%s", warning)
     registry = CollectorRegistry()
-    store = Store(chosen.store, registry)
+    store, log_store = Store(chosen.store, registry), LogStore(chosen.log_store, registry)
     log_metrics = LogMetrics(registry)
     log = open_log(chosen.gateway.log, log_metrics)
     buffer_metrics = LogMetrics(registry, "buffer", beside=log_metrics)
@@ -99,7 +103,7 @@ async def serve_plan(read: Callable[[], Plan], file: Path | None, data: Path, li
         chosen.ingester,
         log,
         IngesterMetrics(registry),
-        builders={"store": lambda config, _: StoreSink(config.name, store)},
+        builders={"store": lambda config, _: _store_sink(config, store, log_store)},
         tracing=tracing["ingester"],
     )
     working: list[Component] = [agent, gateway, ingester]
@@ -108,12 +112,27 @@ async def serve_plan(read: Callable[[], Plan], file: Path | None, data: Path, li
     serve_reload(admin.app, agent.reload, "/api/reload")
     ingester.add_routes(admin.app)
     console_config = chosen.console.model_copy(update={"listen": listen} if listen else {})
-    console = Console(console_config, store, _sources(agent, ingester, working), registry)
+    console = Console(console_config, store, _sources(agent, ingester, working), registry, logs=log_store)
 
     parts: list[Component] = [Opened(f"tracing of the {name}", one) for name, one in tracing.items()]
-    parts += [Opened("store", store), Opened("log", log), ingester, gateway, admin, agent, console]
+    parts += [
+        Opened("store", store),
+        Opened("log store", log_store),
+        Opened("log", log),
+        ingester,
+        gateway,
+        admin,
+        agent,
+        console,
+    ]
     with on_hangup(agent.reload) if file is not None else nullcontext():
         await serve(parts, started=lambda: click.echo(summary(chosen, data, console.port), err=True))
+
+
+def _store_sink(config: SinkConfig, store: Store, log_store: LogStore) -> Sink:
+    assert config.store is not None
+    logs = config.store.signal == "logs"
+    return LogStoreSink(config.name, log_store) if logs else StoreSink(config.name, store)
 
 
 def _agent_again(running: Plan, now: Plan) -> Loaded:
