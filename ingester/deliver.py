@@ -125,7 +125,8 @@ class Shipment:
     def _note(self, outcome: Outcome) -> None:
         """Remember and log what keeps the stream from going on."""
         before = self.stream.trouble
-        now = self.stream.trouble = outcome if isinstance(outcome, Retry) else None
+        retry = outcome.retry if isinstance(outcome, Partly) else outcome
+        now = self.stream.trouble = retry if isinstance(retry, Retry) else None
         if now is not None and now.reason != (before.reason if before else None):
             level = logging.ERROR if now.alarm else logging.WARNING
             logger.log(level, "store does not take it, trying again", extra=self._attributes(reason=now.reason))

@@ -65,10 +65,24 @@ class PartRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class Partly:
-    """The receiver has everything that was sent but these items, durably, and refuses them for good."""
+class PartLeft:
+    """Items of one record that the receiver did not take now, as a payload of their own; `source` as above."""
 
-    refused: tuple[PartRefused, ...]
+    source: int
+    payload: bytes
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partly:
+    """The receiver has everything that was sent but these items, durably.
+
+    `refused` it refuses for good. `left` is to be sent again as `retry` says, which is given where anything is left.
+    """
+
+    refused: tuple[PartRefused, ...] = ()
+    left: tuple[PartLeft, ...] = ()
+    retry: Retry | None = None
 
 
 Outcome = Delivered | Partly | Retry | Rejected | TooLarge

@@ -88,21 +88,30 @@ class Delivery:
 
     async def _attempt(self, request: Request) -> tuple[Answer, Request]:
         """Send until the answer is about the data; where one before it may have been lost, the pieces are in doubt."""
-        doubted = False
-        while isinstance(outcome := await self.send(request), Retry):
-            if outcome.perhaps_taken and not doubted:
-                request, doubted = request.in_doubt(), True
-            await self.sleep(self.backoff.next_s(outcome.after_s))
-        self.backoff.reset()
-        return outcome, request
+        while True:
+            outcome = await self.send(request)
+            if isinstance(outcome, Partly) and outcome.retry is not None:
+                request, retry = await self._settle(request, outcome), outcome.retry
+                self.backoff.reset()
+            elif isinstance(outcome, Retry):
+                retry = outcome
+            else:
+                self.backoff.reset()
+                return outcome, request
+            if retry.perhaps_taken and not all(piece.in_doubt for piece in request.pieces):
+                request = request.in_doubt()
+            await self.sleep(self.backoff.next_s(retry.after_s))
 
-    async def _settle(self, request: Request, answer: Partly) -> None:
-        """Count what the store has, and give up what it refuses."""
+    async def _settle(self, request: Request, answer: Partly) -> Request:
+        """Count what the store has, and give up what it refuses; return a request of what is left."""
         pieces = {piece.source: piece for piece in request.pieces}
-        self.tally.delivered += request.items - sum(part.items for part in answer.refused)
+        left = [replace(pieces[part.source], payload=part.payload, items=part.items) for part in answer.left]
+        rest = request.of(*left)
+        self.tally.delivered += request.items - rest.items - sum(part.items for part in answer.refused)
         for part in answer.refused:
             piece = replace(pieces[part.source], payload=part.payload, items=part.items)
             await self._give_up(piece, Rejected(part.reason, part.status, part.duplicate))
+        return rest
 
     async def _narrow(self, record: Request, refusal: Refusal) -> None:
         """Find which series of a record are refused; deliver the others."""

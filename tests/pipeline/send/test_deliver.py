@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.delivery import Delivered, Outcome, Partly, PartRefused, Rejected, Retry, TooLarge
+from pipeline.delivery import Delivered, Outcome, PartLeft, Partly, PartRefused, Rejected, Retry, TooLarge
 from pipeline.send.codec import METRICS
 from pipeline.send.deliver import Delivery, Limits
 from pipeline.send.request import Piece, Request
@@ -240,3 +240,27 @@ async def test_a_store_may_say_of_a_part_what_it_refuses_of_it() -> None:
     tally = await store.delivery().run(metrics(piece(("a", 1), ("b", 1), ("c", 1), source=7)))
     assert (tally.delivered, tally.refused) == (2, 1)
     assert store.refused == [(("b", 1), "bad")]
+
+
+async def test_what_a_store_leaves_is_sent_again_alone_and_the_rest_is_delivered() -> None:
+    left = piece(("b", 1), ("c", 1))
+    answers: list[Outcome] = [
+        Partly(
+            refused=(PartRefused(0, piece(("d", 1)).payload, 1, "bad", 400),),
+            left=(PartLeft(0, left.payload, 2),),
+            retry=Retry("slow down", 3.0, perhaps_taken=True),
+        )
+    ]
+    seen: list[tuple[list[Sample], bool]] = []
+    store = Store()
+
+    async def send(request: Request) -> Outcome:
+        seen.append((samples_in(request.payload), request.pieces[0].in_doubt))
+        return answers.pop() if answers else Delivered()
+
+    delivery = Delivery(send, store.refuse, sleep=store.sleep)
+    tally = await delivery.run(metrics(piece(("a", 1), ("b", 1), ("c", 1), ("d", 1))))
+    assert (tally.delivered, tally.refused) == (3, 1)
+    assert seen[1:] == [([("b", 1), ("c", 1)], True)]
+    assert store.slept[0] >= 3.0
+    assert store.refused == [(("d", 1), "bad")]
