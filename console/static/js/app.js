@@ -5,11 +5,12 @@ import { h, show } from "./dom.js";
 import { whole } from "./format.js";
 import { deadLetters } from "./dead_letters.js";
 import { explore } from "./explore.js";
+import { logs } from "./logs.js";
 import { overview } from "./overview.js";
 import { targets } from "./targets.js";
 
-const PAGES = { overview, targets, explore, "dead-letters": deadLetters };
-const TITLES = { overview: "Overview", targets: "Targets", explore: "Explore", "dead-letters": "Dead letters" };
+const PAGES = { overview, targets, explore, logs, "dead-letters": deadLetters };
+const TITLES = { overview: "Overview", targets: "Targets", explore: "Explore", logs: "Logs", "dead-letters": "Dead letters" };
 const EVERY_MS = 5000;
 
 const place = document.getElementById("page");

@@ -46,6 +46,11 @@ export function marked(text, words) {
   return pieces(text, words).map((piece) => (typeof piece === "string" ? breakable(piece) : h("mark", breakable(piece.found))));
 }
 
+/** Mark where words were found in a text, and leave it as it is otherwise. */
+export function highlighted(text, words) {
+  return pieces(text, words).map((piece) => (typeof piece === "string" ? piece : h("mark", piece.found)));
+}
+
 function breakable(text) {
   return text.split(/(?<=[_:/])/).flatMap((part, n) => (n ? [h("wbr"), part] : [part]));
 }
