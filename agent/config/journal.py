@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from agent.config.lists import LabelMap
-from pipeline.config import Seconds
 from pipeline.http_config import NullableSection
+from pipeline.send.loki.config import GoSeconds
 
 
 def _matches(text: str) -> str:
@@ -28,7 +28,7 @@ class JournalConfig(NullableSection):
 
     json_: Annotated[bool, Field(alias="json")] = False
     """Take the whole entry, as JSON, as the line; else its MESSAGE."""
-    max_age: Seconds = 7 * 3600.0
+    max_age: GoSeconds = 7 * 3600.0
     """Nothing older than this, counted from the start, is read."""
     labels: LabelMap = Field(default_factory=dict)
     """Labels of every entry."""

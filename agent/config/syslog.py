@@ -8,8 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from agent.config.lists import LabelMap
-from pipeline.config import FilePath, ListenAddress, Seconds
+from pipeline.config import FilePath, ListenAddress
 from pipeline.http_config import NullableSection
+from pipeline.send.loki.config import GoSeconds
 
 
 class ListenTlsConfig(NullableSection):
@@ -38,7 +39,7 @@ class SyslogConfig(NullableSection):
     """Where to listen, `host:port`."""
     listen_protocol: Literal["tcp", "udp"] = "tcp"
     """`tcp` (with `tls_config`: TLS) or `udp`."""
-    idle_timeout: Seconds = 120.0
+    idle_timeout: GoSeconds = 120.0
     """A connection on which nothing comes for that long is closed."""
     label_structured_data: bool = False
     """Make labels `__syslog_message_sd_<id>_<name>` of the structured data."""

@@ -16,7 +16,7 @@ from agent.config.journal import JournalConfig
 from agent.inputs.attempts import Attempts
 from agent.inputs.feed import Feed
 from agent.inputs.journal_entries import JournalEntries
-from agent.logs.input import InputTools
+from agent.logs.input import Input, InputTools
 from pipeline.errors import TransientError
 from pipeline.wire.journal_export import CURSOR, ExportReader
 
@@ -136,3 +136,8 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def journal_input(config: JournalConfig, tools: InputTools) -> Input:
+    """Return what follows the journal that the section names."""
+    return Journal(config, tools)

@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-import ssl
 from contextlib import suppress
 from typing import Final
 
-from agent.config.syslog import ListenTlsConfig, SyslogConfig
+from agent.config.syslog import SyslogConfig
 from agent.inputs.attempts import Attempts
 from agent.inputs.feed import Feed
+from agent.inputs.listen_tls import listen_tls
 from agent.inputs.names import Names
 from agent.inputs.syslog_entries import SyslogEntries
-from agent.logs.input import InputTools
-from pipeline.errors import PermanentError, PipelineError, TransientError
+from agent.inputs.syslog_udp import SyslogUdp
+from agent.logs.input import Input, InputTools
+from pipeline.errors import PipelineError, TransientError
 from pipeline.wire.syslog_frames import Framer
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class SyslogTcp:
 
     async def _listen(self) -> None:
         at = self._config.listen_address
-        tls = _Tls(self._config.tls_config) if self._config.tls_config.cert_file is not None else None
+        tls = listen_tls(self._config.tls_config)
         try:
             server = await asyncio.start_server(
                 self._accept,
@@ -115,35 +116,6 @@ class SyslogTcp:
             await self._feed.put(self._entries.of(frames, address, hostname), read_bytes=size)
 
 
-class _Tls:
-    """A listener's context; what changes in its files counts for the connections after."""
-
-    def __init__(self, config: ListenTlsConfig) -> None:
-        self._config = config
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion[config.min_version.replace("TLS1", "TLSv1_")]
-        self._stamps: list[int] = []
-        self._load()
-
-    def renew(self) -> None:
-        """Read the files again where they changed; what was goes on where that cannot be."""
-        try:
-            self._load()
-        except PermanentError as error:
-            logger.error("syslog: the certificate stays as it was: %s", error)
-
-    def _load(self) -> None:
-        config = self._config
-        assert config.cert_file is not None
-        try:
-            files = [path for path in (config.cert_file, config.key_file, config.ca_file) if path is not None]
-            stamps = [path.stat().st_mtime_ns for path in files]
-            if stamps == self._stamps:
-                return
-            self.context.load_cert_chain(config.cert_file, config.key_file)
-            if config.ca_file is not None:
-                self.context.load_verify_locations(cafile=config.ca_file)
-                self.context.verify_mode = ssl.CERT_REQUIRED
-        except OSError as error:
-            raise PermanentError(f"tls_config cannot be used: {error}") from error
-        self._stamps = stamps
+def syslog_input(config: SyslogConfig, tools: InputTools) -> Input:
+    """Return what listens as the section says."""
+    return SyslogUdp(config, tools) if config.listen_protocol == "udp" else SyslogTcp(config, tools)
