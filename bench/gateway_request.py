@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 
 from bench.processes import free_port, stop, usage
 from bench.samples import requests
-from gateway.accept import accept_write, digest_of
+from gateway.accept import accept_block, digest_of
+from gateway.codec import METRICS
 from gateway.config import GatewayConfig
 from gateway.senders import Senders
 from gateway.service import Gateway, rules_of
@@ -91,7 +92,7 @@ def measure_steps(bodies: Sequence[bytes]) -> dict[str, float]:
         "digest": cost_us(lambda body: digest_of(body, "c1", ""), bodies),
         "token": cost_us(lambda _: senders.authenticate(f"Bearer {TOKEN}"), bodies),
         "envelope to headers": cost_us(lambda _: to_headers(envelope), bodies),
-        "accept, all of it": cost_us(lambda body: accept_write(body, sender, senders, rules), bodies),  # type: ignore[arg-type]
+        "accept, all of it": cost_us(lambda body: accept_block(METRICS, body, sender, senders, rules), bodies),  # type: ignore[arg-type]
     }
 
 

@@ -2,7 +2,7 @@
 
     listen: {grpc: "127.0.0.1:15610", http: "127.0.0.1:15611", admin: "127.0.0.1:15690"}
     log: {kafka: {brokers: ["127.0.0.1:9092"], topic_prefix: "pronoia."}}
-    clusters: [{name: c1, token_file: t, limits: {samples_per_second: 100000}}]
+    clusters: [{name: c1, token_file: t, limits: {samples_per_second: 100000, entries_per_second: 50000}}]
 
 Without `clusters` nobody's identity is asked for: the gateway then listens on loopback only, and takes the cluster from
 the data.
@@ -17,10 +17,12 @@ from pydantic import Field, SecretStr, model_validator
 from pipeline.config import Address, Bytes, FilePath, ListenAddress, Seconds, Section
 from pipeline.log.config import LogConfig
 from pipeline.tracing import TracingConfig
+from pipeline.wire.envelope import Signal
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 Positive = Annotated[int, Field(ge=1)]
+Signals = Literal[Signal.METRICS, Signal.LOGS]
 
 
 class ListenConfig(Section):
@@ -41,8 +43,10 @@ class RateLimits(Section):
     """How much one cluster may send a second, with a burst of `burst` seconds' worth; left out: as much as comes."""
 
     bytes_per_second: Annotated[Bytes, Field(ge=1)] | None = None
-    """Compressed, as received."""
+    """Compressed, as received; of all signals together."""
     samples_per_second: Positive | None = None
+    entries_per_second: Positive | None = None
+    """Of logs."""
     burst: Annotated[Seconds, Field(gt=0)] = 5.0
 
 
@@ -108,20 +112,23 @@ class GatewayConfig(Section):
 
     log: LogConfig
     listen: ListenConfig = ListenConfig()
+    signals: Annotated[tuple[Signals, ...], Field(min_length=1)] = (Signal.METRICS, Signal.LOGS)
+    """What is taken; each signal has a topic of its own in the log, which has to be there or is created."""
     name: Text = Field(default_factory=socket.gethostname)
-    """The agent's name in the envelopes of foreign senders' batches (remote write, Clymene)."""
+    """The agent's name in the envelopes of foreign senders' batches (remote write, Loki push, Clymene)."""
     clusters: Annotated[tuple[ClusterConfig, ...], Field(min_length=1)] | None = None
     default_cluster: Text = "default"
-    """Without `clusters`: the cluster of series that carry no cluster label."""
+    """Without `clusters`: the cluster of series and streams that carry no cluster label."""
     tls: ServerTlsConfig | None = None
     limits: Limits = Limits()
     tracing: TracingConfig | None = None
     lanes: Annotated[int, Field(ge=1, le=65_536)] = 8
     cluster_label: LabelName = "cluster"
     on_foreign_label: Literal["refuse", "overwrite"] = "refuse"
-    """What happens to series that carry another cluster's label than the sender's; those without one get it added."""
+    """What happens to series and streams of logs that carry another cluster's label; those without one get it added."""
     identity_cache: Bytes = 64 * 2**20
-    """Without the compiled scan: bytes of label sets, of all clusters, remembered so as not to read them again."""
+    """Bytes of label sets, of all clusters, remembered so as not to read them again: those of streams of logs, and
+    without the compiled scan those of series."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,7 +1,7 @@
 """What both transports share: who may send, what is asked of data, where it goes; a reload swaps its parts."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -14,6 +14,7 @@ from pipeline.errors import PipelineError, TransientError
 from pipeline.telemetry import GatewayMetrics
 from pipeline.tracing import OFF, Tracing
 from pipeline.wire import snappy
+from pipeline.wire.envelope import Signal
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.scan import ACCELERATED
 
@@ -21,6 +22,7 @@ QUICK_BYTES: Final = 2 * 2**20
 """What is judged on the event loop, which may not be held up for more than 20 ms."""
 PLAIN_FACTOR: Final = 1 if ACCELERATED else 4
 VERSION_2_FACTOR: Final = 16
+JSON_FACTOR: Final = 8
 """How much longer a byte takes without the compiled scan, and where it is transcoded first."""
 OVERLOAD_RETRY_S: Final = 1.0
 ResultT = TypeVar("ResultT")
@@ -28,7 +30,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(slots=True)
 class Core:
-    """The running gateway behind its listeners. `publisher` is None until the log's topic is there."""
+    """The running gateway behind its listeners. There is no publisher until the log's topics are there."""
 
     config: GatewayConfig
     senders: Senders
@@ -37,17 +39,24 @@ class Core:
     metrics: GatewayMetrics
     monotonic: Callable[[], float]
     tracing: Tracing = OFF
-    publisher: Publisher | None = None
+    publishers: Mapping[Signal, Publisher] = field(default_factory=dict)
     unready: str = "starting"
     draining: bool = False
     _scratch: bytearray = field(default_factory=lambda: bytearray(QUICK_BYTES))
     _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
-    def publisher_or_refusal(self) -> Publisher | Refusal:
-        """Return where accepted data goes, or why it cannot be taken now."""
+    def unready_refusal(self) -> Refusal | None:
+        """Return why nothing can be taken now, or None."""
         if self.draining:
             return Refusal(503, "the gateway is draining", OVERLOAD_RETRY_S)
-        return self.publisher or Refusal(503, self.unready, OVERLOAD_RETRY_S)
+        return None if self.publishers else Refusal(503, self.unready, OVERLOAD_RETRY_S)
+
+    def publisher_or_refusal(self, signal: Signal) -> Publisher | Refusal:
+        """Return where a signal's accepted data goes, or why it cannot be taken."""
+        if (refusal := self.unready_refusal()) is not None:
+            return refusal
+        taken = " and ".join(self.publishers)
+        return self.publishers.get(signal) or Refusal(404, f"this gateway takes {taken}, not {signal}")
 
     def reserve(self, size: int) -> Refusal | None:
         """Reserve the bytes of one body; whoever got None releases them."""
@@ -58,9 +67,9 @@ class Core:
             return Refusal(503, reason, OVERLOAD_RETRY_S, exhausted=True)
         return None
 
-    def throttled(self, sender: Sender | None) -> Refusal | None:
-        """Return why a sender has to wait, or None."""
-        return None if sender is None else sender.throttled(self.monotonic())
+    def throttled(self, sender: Sender | None, signal: Signal | None) -> Refusal | None:
+        """Return why a sender has to wait, or None; `signal` is None while that is not known."""
+        return None if sender is None else sender.throttled(self.monotonic(), signal)
 
     async def judge(self, size: int, accept: Callable[[bytearray | None], ResultT]) -> ResultT:
         """Run one of `gateway.accept`'s functions, for so many bytes when decompressed; it is given scratch memory."""

@@ -1,38 +1,42 @@
-"""The gRPC port: the native push (a stream), and Clymene's call. Methods are named here; no stubs are generated.
+"""The gRPC port: the native push (a stream), and Clymene's calls. Methods are named here; no stubs are generated.
 
 /pronoia.push.v1.Push/Push                     stream of Batch -> stream of Ack
 /prometheus.ClymeneService/RequestMetrics      prometheus.WriteRequest -> an empty message
+/logproto.Gateway/TransferBatch                logproto.Batch -> an empty message
 """
 
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from gateway.accept import accept_raw, show_refused
-from gateway.core import Core, log_refusal
-from gateway.http import store
-from gateway.publish import Publisher
+from gateway.accept import accept_raw
+from gateway.clymene import read_message
+from gateway.codec import LOGS, METRICS
+from gateway.core import JSON_FACTOR, Core
+from gateway.foreign import Request, check_tenant, take
 from gateway.push import PushLanes
 from gateway.refusal import Refusal
 from gateway.senders import Sender
-from gateway.spans import TRACEPARENT, accept_span, note_accepted
-from pipeline.errors import PipelineError
+from gateway.spans import TRACEPARENT, accept_span
 from pipeline.tracing import Span
+from pipeline.wire.envelope import Signal
 from pipeline.wire.push_pb2 import Ack, Batch
 
 PUSH: Final = ("pronoia.push.v1.Push", "Push")
-CLYMENE: Final = ("prometheus.ClymeneService", "RequestMetrics")
+CLYMENE_METRICS: Final = ("prometheus.ClymeneService", "RequestMetrics")
+CLYMENE_LOGS: Final = ("logproto.Gateway", "TransferBatch")
 
 _STATUS: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.UNIMPLEMENTED,
     413: grpc.StatusCode.INVALID_ARGUMENT,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
@@ -57,17 +61,18 @@ class GrpcFront:
     def handlers(self) -> "tuple[grpc.GenericRpcHandler, ...]":
         """Return the methods. Messages come and go as bytes: one that is none of ours gets our answer, not gRPC's."""
         push: Handler = grpc.stream_stream_rpc_method_handler(self._push)
-        clymene: Handler = grpc.unary_unary_rpc_method_handler(self._clymene)
-        return (
-            grpc.method_handlers_generic_handler(PUSH[0], {PUSH[1]: push}),
-            grpc.method_handlers_generic_handler(CLYMENE[0], {CLYMENE[1]: clymene}),
-        )
+        metrics: Handler = grpc.unary_unary_rpc_method_handler(self._clymene_metrics)
+        logs: Handler = grpc.unary_unary_rpc_method_handler(self._clymene_logs)
+        methods = ((PUSH, push), (CLYMENE_METRICS, metrics), (CLYMENE_LOGS, logs))
+        return tuple(grpc.method_handlers_generic_handler(name, {method: of}) for (name, method), of in methods)
 
     async def _push(self, batches: AsyncIterator[bytes], context: Context) -> None:
         """Serve one stream until its end, its age, or a batch that may not be."""
         core = self._core
-        sender, publisher = await self._admit(context)
-        lanes = PushLanes(core, publisher, sender, answer_each=False, protocol="push_grpc")
+        sender = await self._admit(context)
+        if (refusal := core.unready_refusal()) is not None:
+            await _abort(context, refusal)
+        lanes = PushLanes(core, core.publishers, sender, answer_each=False, protocol="push_grpc")
         core.metrics.streams.inc()
         reader = asyncio.create_task(self._read(batches, lanes), name="push stream")
         try:
@@ -118,52 +123,83 @@ class GrpcFront:
         async for ack in lanes.rest():
             await _send(context, [ack])
 
-    async def _clymene(self, raw: bytes, context: Context) -> bytes:
+    async def _clymene_metrics(self, raw: bytes, context: Context) -> bytes:
         core = self._core
-        sender, publisher = await self._admit(context)
+
+        async def read(sender: Sender | None) -> Request:
+            return Request(
+                lambda _: accept_raw(METRICS, raw, sender, core.senders, core.rules), len(raw), size_bytes=len(raw)
+            )
+
+        return await self._clymene(raw, context, Signal.METRICS, read)
+
+    async def _clymene_logs(self, message: bytes, context: Context) -> bytes:
+        core = self._core
+
+        async def read(sender: Sender | None) -> Request | Refusal:
+            batch = await core.judge(len(message) * JSON_FACTOR, lambda _: read_message(message))
+            if isinstance(batch, Refusal):
+                return batch
+            if (refusal := check_tenant(batch.tenant)) is not None:
+                return refusal
+            raw = batch.raw
+            return Request(
+                lambda _: accept_raw(LOGS, raw, sender, core.senders, core.rules), len(raw), len(message), batch.tenant
+            )
+
+        return await self._clymene(message, context, Signal.LOGS, read)
+
+    async def _clymene(
+        self,
+        message: bytes,
+        context: Context,
+        signal: Signal,
+        read: Callable[[Sender | None], Awaitable[Request | Refusal]],
+    ) -> bytes:
+        """Take one of Clymene's calls, or end it."""
+        core = self._core
+        sender = await self._admit(context)
         parent = _text(dict(context.invocation_metadata() or ()).get(TRACEPARENT)) if core.tracing.on else None
-        with accept_span(core.tracing, parent, "clymene_grpc", len(raw)) as span:
-            await self._store(raw, sender, publisher, context, span)
+        with accept_span(core.tracing, parent, "clymene_grpc", len(message)) as span:
+            refusal = await self._take(message, sender, signal, read, span)
+            if refusal is not None:
+                await self._refuse(context, refusal, span)
         core.metrics.requests.labels("clymene_grpc", "ok").inc()
         return b""
 
-    async def _store(
-        self, raw: bytes, sender: Sender | None, publisher: Publisher, context: Context, span: Span
-    ) -> None:
-        """Append Clymene's data, or end the call."""
+    async def _take(
+        self,
+        message: bytes,
+        sender: Sender | None,
+        signal: Signal,
+        read: Callable[[Sender | None], Awaitable[Request | Refusal]],
+        span: Span,
+    ) -> Refusal | None:
+        """Append a call's data, or return why not all of it."""
         core = self._core
-        if (refusal := core.throttled(sender) or core.reserve(len(raw))) is not None:
-            await self._refuse(context, refusal, span)
+        publisher = core.publisher_or_refusal(signal)
+        if isinstance(publisher, Refusal):
+            return publisher
+        if (refusal := core.throttled(sender, signal) or core.reserve(len(message))) is not None:
+            return refusal
         try:
-            judged = await core.judge(len(raw), lambda _: accept_raw(raw, sender, core.senders, core.rules))
-            if isinstance(judged, Refusal):
-                await self._refuse(context, judged, span)
-            note_accepted(span, judged)
-            try:
-                await store(publisher, core, judged, len(raw), span)
-            except PipelineError as error:
-                await self._refuse(context, log_refusal(error), span)
+            request = await read(sender)
+            return request if isinstance(request, Refusal) else (await take(core, publisher, request, span)).refusal
         finally:
-            core.in_flight.release(len(raw))
-        refused = "; ".join(show_refused(one.refused, one.sender.cluster) for one in judged if one.refused)
-        if refused:
-            await self._refuse(context, Refusal(400, refused), span)
+            core.in_flight.release(len(message))
 
     async def _refuse(self, context: Context, refusal: Refusal, span: Span) -> NoReturn:
         span.end(refusal.reason)
         self._core.metrics.requests.labels("clymene_grpc", _status(refusal).name.lower()).inc()
         await _abort(context, refusal)
 
-    async def _admit(self, context: Context) -> tuple[Sender | None, Publisher]:
-        """Return who calls and where it goes, or end the call."""
+    async def _admit(self, context: Context) -> Sender | None:
+        """Return who calls, or end the call."""
         metadata = dict(context.invocation_metadata() or ())
         sender = self._core.senders.authenticate(_text(metadata.get("authorization")), _certificate_names(context))
         if isinstance(sender, Refusal):
             await _abort(context, sender)
-        publisher = self._core.publisher_or_refusal()
-        if isinstance(publisher, Refusal):
-            await _abort(context, publisher)
-        return sender, publisher
+        return sender
 
 
 async def _send(context: Context, acks: Iterable[Ack]) -> None:

@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 from gateway.accept import Accepted, Part, digest_of
 from pipeline.log.interface import Log, Partition
 from pipeline.telemetry import GatewayMetrics
-from pipeline.wire.envelope import METRICS_ENCODING, Envelope, Headers, Origin, Signal, partition_of, to_headers
+from pipeline.wire.envelope import Envelope, Headers, Origin, Signal, partition_of, to_headers
 
 Placed = asyncio.Future[int]
 """A record whose place in its partition is fixed; done when it is durable, or failed."""
@@ -63,9 +63,10 @@ class ForeignLane:
 
 @dataclass(slots=True)
 class Publisher:
-    """Puts accepted data into the topic. `name` is the gateway's, as the agent of foreign senders."""
+    """Puts one signal's accepted data into its topic. `name` is the gateway's, as the agent of foreign senders."""
 
     log: Log
+    signal: Signal
     topic: str
     partitions: int
     name: str
@@ -73,8 +74,11 @@ class Publisher:
     clock: Callable[[], float]
     lanes: dict[tuple[str, int], ForeignLane] = field(default_factory=dict)
 
-    async def foreign(self, accepted: Accepted, traceparent: str = "") -> "ForeignBatch":
-        """Place a foreign sender's data; raises TransientError or PermanentError where the log does not take it."""
+    async def foreign(self, accepted: Accepted, tenant: str = "", traceparent: str = "") -> "ForeignBatch":
+        """Place a foreign sender's data; raises TransientError or PermanentError where the log does not take it.
+
+        `tenant` is what the sender says, which counts where its cluster has none of its own.
+        """
         sender = accepted.sender
         key = (sender.cluster, sender.lane)
         lane = self.lanes.get(key)
@@ -88,9 +92,7 @@ class Publisher:
             batch = ForeignBatch(self, lane, lane.epoch)
             try:
                 for part in accepted.parts:
-                    envelope = self._foreign_envelope(accepted, part, lane, len(batch.placed))
-                    if traceparent:
-                        envelope = replace(envelope, traceparent=traceparent)
+                    envelope = self._foreign_envelope(accepted, part, lane, len(batch.placed), tenant, traceparent)
                     batch.placed.append(await self._append(envelope, part.payload))
             except BaseException:
                 # Cancelled or failed: whether something was placed is not known, or only the first parts were.
@@ -98,7 +100,7 @@ class Publisher:
                 raise
             if batch.placed:
                 lane.sequence += 1
-                lane.items += accepted.found.items
+                lane.items += accepted.items
                 lane.last = batch.placed[-1]
         return batch
 
@@ -125,11 +127,11 @@ class Publisher:
 
     def count(self, accepted: Accepted) -> None:
         """Count what the log has, and what was refused."""
-        cluster = accepted.sender.cluster
-        self.metrics.received.labels(cluster).inc(accepted.found.items)
-        self.metrics.received_bytes.labels(cluster).inc(sum(len(part.payload) for part in accepted.parts))
+        cluster, signal = accepted.sender.cluster, self.signal
+        self.metrics.received.labels(cluster, signal).inc(accepted.items)
+        self.metrics.received_bytes.labels(cluster, signal).inc(sum(len(part.payload) for part in accepted.parts))
         for refused in accepted.refused:
-            self.metrics.refused.labels(cluster, refused.kind.name.lower()).inc(refused.items)
+            self.metrics.refused.labels(cluster, signal, refused.kind.name.lower()).inc(refused.items)
 
     def _begin_epoch(self, lane: ForeignLane) -> None:
         lane.begin_epoch()
@@ -140,11 +142,14 @@ class Publisher:
         if lane.epoch == epoch:
             self._begin_epoch(lane)
 
-    def _foreign_envelope(self, accepted: Accepted, part: Part, lane: ForeignLane, index: int) -> Envelope:
+    def _foreign_envelope(
+        self, accepted: Accepted, part: Part, lane: ForeignLane, index: int, tenant: str, traceparent: str
+    ) -> Envelope:
         sender = accepted.sender
+        tenant = sender.tenant or tenant
         return Envelope(
-            signal=Signal.METRICS,
-            encoding=METRICS_ENCODING,
+            signal=self.signal,
+            encoding=accepted.codec.encoding,
             cluster=sender.cluster,
             agent=self.name,
             epoch=lane.epoch,
@@ -154,7 +159,7 @@ class Publisher:
             raw_bytes=part.raw_bytes,
             created_ms=int(self.clock() * 1000),
             crc32c=part.crc32c,
-            tenant=sender.tenant,
+            tenant=tenant,
             part=index,
             parts=len(accepted.parts),
             first_item=part.first_item,
@@ -163,7 +168,8 @@ class Publisher:
             latest_ms=part.latest_ms,
             origin=Origin.FOREIGN,
             # Of the part, not of the whole: a retry may find only the first parts in the log.
-            digest=digest_of(part.payload, sender.cluster, sender.tenant),
+            digest=digest_of(part.payload, sender.cluster, tenant),
+            traceparent=traceparent,
         )
 
     async def _append(self, envelope: Envelope, payload: bytes) -> Placed:

@@ -1,47 +1,26 @@
-"""The native push, over either transport: batches of several lanes in, acknowledgements out (see push.proto).
+"""The native push, over either transport: batches of several signals and lanes in, acknowledgements out (push.proto).
 
-A lane's appends are placed in sequence, one behind the other. When one fails, nothing above it is appended until the
-agent sends from there again: what it had sent meanwhile is dropped, the agent has all of it on disk.
+A lane belongs to one signal. Its appends are placed in sequence, one behind the other. When one fails, nothing above it
+is appended until the agent sends from there again: what it had sent meanwhile is dropped, the agent has all of it on
+disk.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
-from gateway.accept import MAX_LANE, MAX_NUMBER, AcceptedBatch, accept_batch, show_refused
+from gateway.accept import show_refused
+from gateway.batches import AcceptedBatch, accept_batch
 from gateway.core import Core, log_refusal, raw_size
+from gateway.lane import Lane, Pending, error_of, is_covered, place_of
 from gateway.publish import Placed, Publisher
 from gateway.refusal import Refusal
 from gateway.senders import Sender
 from gateway.spans import batch_span, end_when_durable
 from pipeline.errors import PipelineError
-from pipeline.tracing import NO_SPAN, Span
+from pipeline.tracing import Span
+from pipeline.wire.envelope import Signal
 from pipeline.wire.push_pb2 import Ack, Batch
-
-
-@dataclass(slots=True)
-class Pending:
-    """A batch that waits for the log (`placed`), or for those before it to be answered."""
-
-    ack: Ack
-    placed: list[Placed] = field(default_factory=list)
-    judged: AcceptedBatch | None = None
-    reserved: int = 0
-    span: Span = NO_SPAN
-
-    @property
-    def done(self) -> bool:
-        """Whether it can be answered."""
-        return all(placed.done() for placed in self.placed)
-
-
-@dataclass(slots=True)
-class Lane:
-    """One lane of one stream; `blocked` is the sequence that has to come again before anything above it."""
-
-    pending: deque[Pending] = field(default_factory=deque)
-    blocked: int | None = None
 
 
 class PushLanes:
@@ -51,14 +30,20 @@ class PushLanes:
     """
 
     def __init__(
-        self, core: Core, publisher: Publisher, sender: Sender | None, *, answer_each: bool, protocol: str = "push_http"
+        self,
+        core: Core,
+        publishers: Mapping[Signal, Publisher],
+        sender: Sender | None,
+        *,
+        answer_each: bool,
+        protocol: str = "push_http",
     ) -> None:
         self._core = core
-        self._publisher = publisher
+        self._publishers = publishers
         self._sender = sender
         self._answer_each = answer_each
         self._protocol = protocol
-        self._lanes: dict[int, Lane] = {}
+        self._lanes: dict[tuple[str, int], Lane] = {}
         self._agent: tuple[str, str, int] | None = None
         self._something = asyncio.Event()
         self.stopped: Refusal | None = None
@@ -73,12 +58,13 @@ class PushLanes:
     async def _take(self, headers: list[tuple[str, bytes]], payload: bytes, span: Span) -> str:
         """Place a batch, or return why not; the span of one that was placed ends with its answer."""
         core, sender = self._core, self._sender
+        signals = tuple(self._publishers)
         judged = await core.judge(
             raw_size(payload),
-            lambda scratch: accept_batch(headers, payload, sender, core.senders, core.rules, scratch=scratch),
+            lambda scratch: accept_batch(headers, payload, sender, core.senders, core.rules, signals, scratch=scratch),
         )
         if isinstance(judged, Refusal):
-            self._refuse(judged, _place_of(headers))
+            self._refuse(judged, place_of(headers))
             return judged.reason
         envelope = judged.envelope
         agent = (envelope.cluster, envelope.agent, envelope.epoch)
@@ -87,10 +73,10 @@ class PushLanes:
             self.stopped = Refusal(400, "batches of two agents, clusters or epochs in one stream")
             return self.stopped.reason
         ack = Ack(signal=envelope.signal, lane=envelope.lane, sequence=envelope.sequence)
-        lane = self._lanes.setdefault(envelope.lane, Lane())
+        lane = self._lanes.setdefault((envelope.signal, envelope.lane), Lane())
         if not self._may_follow(lane, ack):
             return "a batch before it was not taken"
-        refusal = core.throttled(sender) or core.reserve(len(payload))
+        refusal = core.throttled(sender, envelope.signal) or core.reserve(len(payload))
         if refusal is not None:
             self._postpone(lane, ack, refusal)
             return refusal.reason
@@ -150,18 +136,18 @@ class PushLanes:
     async def _place(self, judged: AcceptedBatch) -> list[Placed]:
         sender = judged.accepted.sender if judged.accepted is not None else self._sender
         cluster = sender.cluster if sender is not None else judged.envelope.cluster or self._core.rules.default_cluster
-        placed = await self._publisher.batch(
+        placed = await self._publishers[judged.envelope.signal].batch(
             judged.envelope, judged.accepted, cluster, sender.tenant if sender is not None else ""
         )
         if self._sender is not None:
             size = sum(len(part.payload) for part in judged.accepted.parts) if judged.accepted is not None else 0
-            self._sender.took(size, judged.envelope.items)
+            self._sender.took(size, judged.envelope.signal, judged.envelope.items)
         return placed
 
     def _may_follow(self, lane: Lane, ack: Ack) -> bool:
         """Tell whether a batch may be appended, after what failed before it in its lane."""
         # One that failed and is not answered yet blocks the lane already.
-        failing = lane.pending and any(placed.done() and _error_of(placed) for placed in lane.pending[-1].placed)
+        failing = lane.pending and any(placed.done() and error_of(placed) for placed in lane.pending[-1].placed)
         if not failing and (lane.blocked is None or ack.sequence <= lane.blocked):
             lane.blocked = None
             return True
@@ -184,7 +170,7 @@ class PushLanes:
             return
         signal, number, sequence = place
         ack = Ack(signal=signal, lane=number, sequence=sequence, status=Ack.REFUSED, reason=refusal.reason)
-        lane = self._lanes.setdefault(number, Lane())
+        lane = self._lanes.setdefault((signal, number), Lane())
         if not self._may_follow(lane, ack):
             return
         if refusal.status == 503:
@@ -199,7 +185,7 @@ class PushLanes:
             ack = self._answer(lane, lane.pending.popleft())
             if ack is None:
                 continue
-            if acks and not self._answer_each and _is_covered(acks[-1], ack):
+            if acks and not self._answer_each and is_covered(acks[-1], ack):
                 acks.pop()
             acks.append(ack)
         return acks
@@ -208,7 +194,7 @@ class PushLanes:
         """Return a done batch's acknowledgement, None where an earlier one says it all."""
         core, ack = self._core, pending.ack
         core.in_flight.release(pending.reserved)
-        error = next((error for placed in pending.placed if (error := _error_of(placed)) is not None), None)
+        error = next((error for placed in pending.placed if (error := error_of(placed)) is not None), None)
         if error is not None:
             pending.span.end(str(error))
             if lane.blocked is not None and ack.sequence > lane.blocked and not self._answer_each:
@@ -220,9 +206,9 @@ class PushLanes:
             lane.blocked = ack.sequence if lane.blocked is None else min(lane.blocked, ack.sequence)
         elif pending.judged is not None and pending.judged.accepted is not None:
             accepted = pending.judged.accepted
-            self._publisher.count(accepted)
+            self._publishers[accepted.codec.signal].count(accepted)
             ack.refused_items = sum(refused.items for refused in accepted.refused)
-            ack.reason = show_refused(accepted.refused, accepted.sender.cluster)
+            ack.reason = show_refused(accepted)
             pending.span.note(refused=ack.refused_items)
         pending.span.end()
         core.metrics.requests.labels(self._protocol, Ack.Status.Name(ack.status).lower()).inc()
@@ -235,27 +221,3 @@ class PushLanes:
             return
         # The last one to be done is the last one placed, or all fail together.
         waiting[-1].add_done_callback(lambda _: self._core.in_flight.release(pending.reserved))
-
-
-def _is_covered(earlier: Ack, later: Ack) -> bool:
-    """Tell whether a lane's later acknowledgement says all that the earlier one does."""
-    return earlier.status == later.status == Ack.ACCEPTED and not earlier.refused_items
-
-
-def _error_of(placed: Placed) -> PipelineError | None:
-    if placed.cancelled():
-        return PipelineError("the append was given up")
-    error = placed.exception()
-    if error is not None and not isinstance(error, PipelineError):
-        raise error
-    return error
-
-
-def _place_of(headers: list[tuple[str, bytes]]) -> tuple[str, int, int] | None:
-    """Return signal, lane and sequence of a batch whose envelope was refused; None where even that cannot be read."""
-    found = dict(headers)
-    try:
-        signal, lane, sequence = found["signal"].decode(), int(found["lane"]), int(found["sequence"])
-    except (KeyError, ValueError):
-        return None
-    return (signal, lane, sequence) if 0 <= lane <= MAX_LANE and 0 <= sequence <= MAX_NUMBER else None

@@ -7,15 +7,16 @@ import base64
 import binascii
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
+from gateway.codec import CODECS
 from gateway.config import ClusterConfig, GatewayConfig, RateLimits
 from gateway.refusal import Refusal
 from pipeline.errors import PermanentError
-from pipeline.wire.envelope import lane_of
+from pipeline.wire.envelope import Signal, lane_of
 from pipeline.wire.scan import Known, Memory
 
 _MAX_UNPROVEN: Final = 64
@@ -47,7 +48,7 @@ class Bucket:
 
 @dataclass(slots=True)
 class Sender:
-    """One cluster as a sender: its envelopes' fields, what was read of its labels, and its rates.
+    """One cluster as a sender: its envelopes' fields, what was read of its labels by signal, and its rates.
 
     `proven` is false where nobody's identity is asked for: the cluster is then what the data says.
     """
@@ -55,29 +56,32 @@ class Sender:
     cluster: str
     tenant: str
     lane: int
-    known: Known
+    known: Mapping[Signal, Known]
     proven: bool
     bytes_rate: Bucket | None = None
-    samples_rate: Bucket | None = None
+    item_rates: Mapping[Signal, Bucket] = field(default_factory=dict)
     value: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         self.value = self.cluster.encode()
 
-    def throttled(self, now_s: float) -> Refusal | None:
-        """Return why and how long this sender has to wait, or None."""
-        for bucket, what in ((self.bytes_rate, "bytes"), (self.samples_rate, "samples")):
+    def throttled(self, now_s: float, signal: Signal | None) -> Refusal | None:
+        """Return why and how long this sender has to wait, or None. Of no signal yet only bytes are looked at."""
+        rates = [(self.bytes_rate, "bytes")]
+        if signal is not None:
+            rates.append((self.item_rates.get(signal), CODECS[signal].items))
+        for bucket, what in rates:
             if bucket is not None and (wait_s := bucket.wait_s(now_s)) > 0:
                 reason = f"cluster {self.cluster} sends more than {bucket.per_second:.0f} {what} a second"
                 return Refusal(429, reason, wait_s)
         return None
 
-    def took(self, size_bytes: int, samples: int) -> None:
+    def took(self, size_bytes: int, signal: Signal, items: int) -> None:
         """Count what was received."""
         if self.bytes_rate is not None:
             self.bytes_rate.take(size_bytes)
-        if self.samples_rate is not None:
-            self.samples_rate.take(samples)
+        if signal in self.item_rates:
+            self.item_rates[signal].take(items)
 
 
 class Senders:
@@ -121,18 +125,15 @@ class Senders:
 
     def _make(self, cluster: str, tenant: str, limits: RateLimits, *, proven: bool) -> Sender:
         now_s = self._clock()
-        rates = [
-            Bucket(per_second, limits.burst, filled_s=now_s) if per_second else None
-            for per_second in (limits.bytes_per_second, limits.samples_per_second)
-        ]
+        per_second = {Signal.METRICS: limits.samples_per_second, Signal.LOGS: limits.entries_per_second}
         return Sender(
             cluster,
             tenant,
             lane_of(cluster, self._config.lanes),
-            Known(self._memory),
+            {signal: Known(self._memory) for signal in CODECS},
             proven,
-            bytes_rate=rates[0],
-            samples_rate=rates[1],
+            Bucket(limits.bytes_per_second, limits.burst, filled_s=now_s) if limits.bytes_per_second else None,
+            {signal: Bucket(rate, limits.burst, filled_s=now_s) for signal, rate in per_second.items() if rate},
         )
 
     def _add(self, cluster: ClusterConfig) -> None:

@@ -1,4 +1,4 @@
-"""The gateway as a component: its listeners, the topic it appends to, and what it reads again while it runs."""
+"""The gateway as a component: its listeners, the topics it appends to, and what it reads again while it runs."""
 
 import asyncio
 import contextlib
@@ -23,12 +23,11 @@ from pipeline.service import vital
 from pipeline.stamps import Stamp, stamps
 from pipeline.telemetry import GatewayMetrics
 from pipeline.tracing import OFF, Tracing
-from pipeline.wire.envelope import Signal
 
 logger = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S: Final = 2.0
-_FIXED: Final = ("log", "listen", "name", "lanes", "tracing")
+_FIXED: Final = ("log", "listen", "signals", "name", "lanes", "tracing")
 """Keys whose change needs a restart."""
 
 
@@ -88,7 +87,7 @@ class Gateway:
     async def start(self) -> None:
         """Listen; raises PermanentError where a port or a file cannot be used. The log may come later."""
         try:
-            await self._open_topic()
+            await self._open_topics()
         except TransientError as error:
             self._core.unready = f"the log cannot be reached: {error}"
             logger.warning("waiting for the log", extra={"reason": str(error)})
@@ -109,7 +108,7 @@ class Gateway:
         """Return None when data is taken, or why it is not."""
         if self._core.draining:
             return "draining"
-        return None if self._core.publisher is not None else self._core.unready
+        return None if self._core.publishers else self._core.unready
 
     async def reload(self) -> None:
         """Read configuration, tokens and certificates again; raises PermanentError and keeps the old ones if wrong."""
@@ -134,20 +133,24 @@ class Gateway:
         core.metrics.reloads.labels("done").inc()
         logger.info("read the configuration again")
 
-    async def _open_topic(self) -> None:
-        core = self._core
-        spec = core.config.log.topic(Signal.METRICS)
-        partitions = await self._log.ensure_topic(spec)
+    async def _open_topics(self) -> None:
+        core, specs = self._core, {}
+        for signal in core.config.signals:
+            spec = core.config.log.topic(signal)
+            specs[signal] = (spec.name, await self._log.ensure_topic(spec))
         # Only now is a Kafka log sure of what its brokers take.
         core.rules = rules_of(core.config, self._log.max_record_bytes)
-        core.publisher = Publisher(self._log, spec.name, partitions, core.config.name, core.metrics, self._clock)
+        core.publishers = {
+            signal: Publisher(self._log, signal, topic, partitions, core.config.name, core.metrics, self._clock)
+            for signal, (topic, partitions) in specs.items()
+        }
 
     async def _reach_log(self) -> None:
         backoff = Backoff(first_s=0.5, longest_s=10.0)
         while True:
             await asyncio.sleep(backoff.next_s())
             try:
-                await self._open_topic()
+                await self._open_topics()
             except TransientError as error:
                 self._core.unready = f"the log cannot be reached: {error}"
             except PermanentError as error:

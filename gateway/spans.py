@@ -32,7 +32,7 @@ def note_accepted(span: Span, judged: Iterable[Accepted]) -> None:
     parts = list(judged)
     span.note(
         cluster=",".join(sorted({part.sender.cluster for part in parts})),
-        items=sum(part.found.items for part in parts),
+        items=sum(part.items for part in parts),
         refused=sum(refused.items for part in parts for refused in part.refused),
     )
 

@@ -121,6 +121,12 @@ class LogInputMetrics:
         self.cut_lines = Counter(
             "pronoia_agent_log_cut_lines_total", "Lines cut at the limit of their length.", ["job"], registry=registry
         )
+        self.dropped_metadata = Counter(
+            "pronoia_agent_log_dropped_metadata_total",
+            "Structured metadata that lines lost since Loki would refuse a line with so much of it.",
+            ["job"],
+            registry=registry,
+        )
         self.errors = Counter(
             "pronoia_agent_log_errors_total",
             "What an input could not do and tries again, by its kind (files, journal, syslog, …).",
@@ -257,19 +263,20 @@ class GatewayMetrics:
     """What the gateway tells."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        by_signal = ["cluster", "signal"]
         self.received = Counter(
-            "pronoia_gateway_received_items_total", "Items that the log has taken.", ["cluster"], registry=registry
+            "pronoia_gateway_received_items_total", "Items that the log has taken.", by_signal, registry=registry
         )
         self.received_bytes = Counter(
             "pronoia_gateway_received_bytes_total",
             "Payload bytes that the log has taken, compressed.",
-            ["cluster"],
+            by_signal,
             registry=registry,
         )
         self.refused = Counter(
             "pronoia_gateway_refused_items_total",
-            "Items that were refused for good: another cluster's label, or labels that no store keeps.",
-            ["cluster", "reason"],
+            "Items that were refused for good: another cluster's label, labels that no store keeps, or their size.",
+            [*by_signal, "reason"],
             registry=registry,
         )
         self.requests = Counter(

@@ -98,6 +98,11 @@ def show_stream(stream: bytes) -> str:
     return _split_stream(stream)[0].decode(errors="replace")[:_SHOWN] or "{}"
 
 
+def show_request(data: bytes) -> str:
+    """Write a request's first stream as its sender named it."""
+    return next((show_stream(data[at:end]) for _, at, end in _streams(data)), "{}")
+
+
 def _streams(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Walk a request: where each stream's field starts, where its content does, and where both end."""
     start = 0

@@ -116,6 +116,11 @@ def show_series(content: bytes) -> str:
     return f"{name}{{{inner}}}"[:500]
 
 
+def show_request(data: bytes) -> str:
+    """Write a request's first series the way people do."""
+    return next((show_series(data[at:end]) for tag, _, at, end in fields(data) if tag == TIMESERIES), "{}")
+
+
 def _label_field(label: bytes, value: bytes) -> bytes:
     return encode_bytes(LABEL, encode_bytes(0x0A, label) + encode_bytes(0x12, value))
 

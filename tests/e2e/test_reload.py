@@ -272,7 +272,9 @@ async def test_pushes_move_to_another_gateway(tmp_path: Path) -> None:
 
     async def received(member: Member) -> float:
         _, text = await member.get("/metrics")
-        found = re.search(r'^pronoia_gateway_received_items_total\{cluster="c1"\} (\S+)$', text, re.MULTILINE)
+        found = re.search(
+            r'^pronoia_gateway_received_items_total\{cluster="c1",signal="metrics"\} (\S+)$', text, re.MULTILINE
+        )
         return float(found[1]) if found else 0.0
 
     (first, one), (second, two) = gateways

@@ -82,16 +82,16 @@ class Running:
         """POST a remote write 1.0 request, given uncompressed."""
         return await self.post("/api/v1/write", snappy.compress(raw), {**WRITE, **(headers or {})})
 
-    async def records(self) -> list[Record]:
-        """Return all that is in the log, partition by partition."""
+    async def records(self, signal: Signal = Signal.METRICS) -> list[Record]:
+        """Return all that is in a signal's topic, partition by partition."""
         out: list[Record] = []
-        for number in range(self.log.partitions_of("pronoia.metrics")):
-            out += await self.log.read(Partition("pronoia.metrics", number), 0, max_bytes=1 << 30)
+        for number in range(self.log.partitions_of(f"pronoia.{signal}")):
+            out += await self.log.read(Partition(f"pronoia.{signal}", number), 0, max_bytes=1 << 30)
         return out
 
-    async def envelopes(self) -> list[Envelope]:
-        """Return all envelopes in the log."""
-        return [from_headers(record.headers) for record in await self.records()]
+    async def envelopes(self, signal: Signal = Signal.METRICS) -> list[Envelope]:
+        """Return all envelopes in a signal's topic."""
+        return [from_headers(record.headers) for record in await self.records(signal)]
 
     def metric(self, name: str, **labels: str) -> float:
         """Return one of our own metrics' values, 0 where it was never touched."""

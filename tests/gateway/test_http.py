@@ -32,7 +32,7 @@ async def test_a_write_is_acknowledged_with_204_and_is_in_the_log_byte_for_byte(
         assert envelope.crc32c == crc32c(record.payload)
         assert len(envelope.digest) == 32
         assert record.at.number == partition_of("c1", envelope.lane, 4)
-        assert run.metric("pronoia_gateway_received_items_total", cluster="c1") == 2
+        assert run.metric("pronoia_gateway_received_items_total", cluster="c1", signal="metrics") == 2
         assert run.metric("pronoia_gateway_in_flight_bytes") == 0
 
 
@@ -82,7 +82,7 @@ async def test_series_of_another_cluster_are_refused_and_the_rest_is_kept(tmp_pa
         (record,) = await run.records()
         assert snappy.decompress(record.payload) == own(1) + own(2) + own(3)
         assert from_headers(record.headers).items == 3
-        assert run.metric("pronoia_gateway_refused_items_total", cluster="c1", reason="foreign") == 2
+        assert run.metric("pronoia_gateway_refused_items_total", cluster="c1", signal="metrics", reason="foreign") == 2
         # Nothing at all is left of the next one, and the numbers go on as if it had not been.
         assert (await run.write(own(1, "c2")))[0] == 400
         assert (await run.write(own(4)))[0] == 204

@@ -143,7 +143,6 @@ async def test_over_http_what_follows_a_failed_batch_is_told_to_come_again(tmp_p
     [
         ({"crc32c": 1}, "CRC32C"),
         ({"items": 2}, "the envelope says 2 items, the payload has 1"),
-        ({"signal": Signal.LOGS}, "signal logs is not supported"),
         ({"encoding": "zstd"}, "encoding 'zstd' is not supported"),
         ({"part": 2, "parts": 2}, "part 2 of 2"),
         ({"items": -1}, "cannot be"),
@@ -198,7 +197,7 @@ async def test_another_clusters_series_in_a_batch_are_left_out_and_counted(tmp_p
         # The batch of which nothing is left still has its place: its sequence is not missing.
         assert found == [["0", "2"], [], ["4"]]
         assert [from_headers(record.headers).items for record in records] == [2, 0, 1]
-        assert run.metric("pronoia_gateway_refused_items_total", cluster="c1", reason="foreign") == 2
+        assert run.metric("pronoia_gateway_refused_items_total", cluster="c1", signal="metrics", reason="foreign") == 2
 
 
 @TRANSPORTS

@@ -109,7 +109,9 @@ async def test_a_real_prometheus_of_another_cluster_is_refused_and_hears_of_it(t
 
             await until(refused, "Prometheus counts what was refused", 30.0)
         assert await run.records() == []
-        assert run.metric("pronoia_gateway_refused_items_total", cluster="c1", reason="foreign") >= 500
+        assert (
+            run.metric("pronoia_gateway_refused_items_total", cluster="c1", signal="metrics", reason="foreign") >= 500
+        )
 
 
 @pytest.mark.kafka
