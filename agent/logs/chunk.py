@@ -13,7 +13,8 @@ class Chunk:
     """Entries of one tenant, ready to be joined with others into a batch.
 
     `raw` is a sequence of `streams` fields of a `logproto.PushRequest`, not compressed; empty where nothing came of
-    what was read. `earliest_ms` and `latest_ms` are its entries' first and last times (Unix milliseconds).
+    what was read. `earliest_ms` and `latest_ms` are its entries' first and last times (Unix milliseconds). `pause_s` is
+    how long the source should wait before it reads on, where a stage limits its rate: whoever puts the chunk waits.
     """
 
     raw: bytes = b""
@@ -21,6 +22,7 @@ class Chunk:
     earliest_ms: int = 0
     latest_ms: int = 0
     tenant: str = ""
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

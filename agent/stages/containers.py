@@ -1,0 +1,152 @@
+"""`docker` and `cri`: lines as container runtimes write them.
+
+Source: promtail, clients/pkg/logentry/stages/extensions.go; Kubernetes, "Logging Architecture" (a CRI line is a time in
+RFC 3339 with nanoseconds, the stream, `P` or `F`, and the content; what is longer than 16 KiB comes in several with `P`
+but for the last).
+"""
+
+import re
+from typing import Any, Final
+
+from agent.config.stage_kinds import CriStage, JsonStage
+from agent.logs.entry import Entry
+from agent.stages.extract import json_step
+from agent.stages.held import pack_entry, unpack_entry
+from agent.stages.label_stages import valid
+from agent.stages.lang.layout import compile_layout
+from agent.stages.step import Run, Step, Then
+from agent.stages.timestamp import Clock
+from agent.stages.values import as_text
+
+# As promtail's own expression: the parts are cut off from the left, and only the stream has to be one of two.
+CRI: Final = re.compile(r"(\S+) (stdout|stderr) (\S+) (.*)", re.DOTALL | re.ASCII)
+
+Key = tuple[tuple[str, str], ...]
+
+
+def docker_step() -> Step:
+    """Return the `docker` stage: `{"log": …, "stream": …, "time": …}`."""
+    extract = json_step(JsonStage(expressions={"output": "log", "stream": "stream", "timestamp": "time"}))
+    parse = compile_layout("RFC3339Nano")
+
+    def bind(then: Then, run: Run) -> Then:
+        clock = Clock(parse, run)
+
+        def unwrap(entry: Entry) -> None:
+            extracted = entry.extracted
+            stream = as_text(extracted.get("stream"))
+            if stream is not None:
+                entry.labels["stream"] = stream
+            clock.set(entry, extracted.get("timestamp"))
+            output = as_text(extracted.get("output"))
+            if output is not None:
+                entry.line = output
+            then(entry)
+
+        parsed = extract.bind(unwrap, run)
+
+        def with_labels(entry: Entry) -> None:
+            entry.extracted.update(entry.labels)
+            parsed(entry)
+
+        return with_labels
+
+    return Step(bind)
+
+
+def cri_step(config: CriStage) -> Step:
+    """Return the `cri` stage."""
+    parse = compile_layout("RFC3339Nano")
+
+    def bind(then: Then, run: Run) -> Then:
+        clock, partial = Clock(parse, run), Partial(config, then)
+        run.holds.insert(0, partial)
+
+        def unwrap(entry: Entry) -> None:
+            extracted = entry.extracted
+            extracted.update(entry.labels)
+            found = CRI.fullmatch(entry.line)
+            if found is not None:
+                extracted["time"], extracted["stream"], extracted["flags"], extracted["content"] = found.groups()
+            # Without a match these may still be there: labels of the source, or what stages before this one found.
+            stream = as_text(extracted.get("stream"))
+            if stream is not None and valid(stream):
+                entry.labels["stream"] = stream
+            clock.set(entry, extracted.get("time"))
+            for source in ("content", "tags"):
+                line = as_text(extracted.get(source))
+                if line is not None:
+                    entry.line = line
+            partial.take(entry)
+
+        return unwrap
+
+    return Step(bind)
+
+
+class Partial:
+    """The lines of which the end is to come, one a stream."""
+
+    kind = "cri"
+
+    def __init__(self, config: CriStage, then: Then) -> None:
+        self._most, self._then = config.max_partial_lines, then
+        self._max_bytes = config.max_partial_line_size if config.max_partial_line_size_truncate else None
+        self._lines: dict[Key, Entry] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def take(self, entry: Entry) -> None:
+        """Hold back a partial line, or join a full one with what came before it."""
+        if entry.extracted.get("flags") != "P":
+            if self._lines and (before := self._lines.pop(_key(entry), None)):
+                self._join(before, entry)
+            self._then(entry)
+            return
+        if len(self._lines) >= self._most:
+            # As promtail: too many streams with a part each, so all parts go on as they are.
+            self._let_go()
+        key = _key(entry)
+        before = self._lines.get(key)
+        if before is not None:
+            self._join(before, entry)
+        else:
+            self._cut(entry)
+        self._lines[key] = entry
+
+    def _join(self, before: Entry, entry: Entry) -> None:
+        entry.line = before.line + entry.line
+        self._cut(entry)
+
+    def _cut(self, entry: Entry) -> None:
+        if self._max_bytes is not None and len(entry.line) * 4 > self._max_bytes:
+            entry.line = entry.line.encode()[: self._max_bytes].decode(errors="ignore")
+
+    def _let_go(self) -> None:
+        lines, self._lines = self._lines, {}
+        for entry in lines.values():
+            self._then(entry)
+
+    def due_ns(self) -> int | None:
+        """Return None: the end of a line comes when it comes."""
+        return None
+
+    def flush(self, now_ns: int, *, everything: bool) -> None:
+        """Let all go where nothing comes any more."""
+        if everything:
+            self._let_go()
+
+    def held(self) -> Any:
+        """Return the parts."""
+        return [{"entry": pack_entry(entry)} for entry in self._lines.values()] or None
+
+    def restore(self, held: Any) -> None:
+        """Hold the parts again."""
+        for one in held:
+            entry = unpack_entry(one["entry"])
+            self._lines[_key(entry)] = entry
+
+
+def _key(entry: Entry) -> Key:
+    return tuple(sorted(entry.labels.items()))

@@ -1,0 +1,109 @@
+"""Regular expressions of stages: RE2's, as in promtail, so that none can run for ever.
+
+Lines are text in the pipeline and UTF-8 for RE2. Patterns are compiled for bytes: what is found is decoded again, and
+nothing counts characters.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final, cast
+
+import re2
+
+Span = tuple[int, int]
+"""Where a group is, in bytes; (-1, -1) where it took no part."""
+
+
+class Regex:
+    """One expression, ready to search in text."""
+
+    __slots__ = ("_search", "groups", "named", "pattern")
+
+    def __init__(self, pattern: str) -> None:
+        """Compile it; raises ValueError in RE2's words."""
+        options = re2.Options()
+        options.log_errors = False
+        try:
+            compiled = re2.compile(pattern.encode(), options)
+        except re2.error as error:
+            reason = error.args[0] if error.args else error
+            text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+            raise ValueError(f"error parsing regexp: {text}: `{pattern}`") from error
+        self.pattern = pattern
+        self._search: Final = compiled
+        self.groups: Final = cast(int, compiled.groups)
+        by_name = cast("dict[bytes, int]", compiled.groupindex)
+        self.named: Final = tuple((name.decode(), index) for name, index in sorted(by_name.items(), key=lambda i: i[1]))
+
+    def matches(self, text: str) -> bool:
+        """Tell whether it is found anywhere."""
+        return self._search.search(text.encode()) is not None
+
+    def extract(self, text: str) -> dict[str, str] | None:
+        """Return the first match's named groups, "" for those that took no part; None where there is no match."""
+        found = self._search.search(text.encode())
+        if found is None:
+            return None
+        return {name: (found[index] or b"").decode(errors="replace") for name, index in self.named}
+
+    def spans(self, text: bytes) -> Iterator[tuple[Span, ...]]:
+        """Yield each match that does not overlap the one before it: where it and its groups are.
+
+        As in Go, an empty match directly behind a match does not count.
+        """
+        groups, behind = range(self.groups + 1), -1
+        for found in self._search.finditer(text):
+            spans = tuple(found.span(index) for index in groups)
+            if spans[0] == (behind, behind):
+                continue
+            behind = spans[0][1]
+            yield spans
+
+    def replace(self, text: str, replacement: str, *, literal: bool = False) -> str:
+        """Replace every match as Go's ReplaceAllString does: `$1`, `${name}` stand for groups, unless `literal`."""
+        data, out, at = text.encode(), bytearray(), 0
+        pieces = [replacement] if literal else list(_pieces(replacement))
+        numbers = dict(self.named)
+        for spans in self.spans(data):
+            out += data[at : spans[0][0]]
+            at = spans[0][1]
+            for piece in pieces:
+                if isinstance(piece, str):
+                    out += piece.encode()
+                else:
+                    group = numbers.get(piece[0], -1) if not piece[0].isdecimal() else int(piece[0])
+                    start, end = spans[group] if 0 <= group < len(spans) else (0, 0)
+                    out += data[start:end] if start >= 0 else b""
+        return (out + data[at:]).decode(errors="replace")
+
+
+@lru_cache(maxsize=1024)
+def compile_regex(pattern: str) -> Regex:
+    """Compile an expression; raises ValueError in RE2's words."""
+    return Regex(pattern)
+
+
+def _pieces(replacement: str) -> Iterator[str | tuple[str]]:
+    """Take Go's Expand syntax apart: text, and the names of groups in tuples."""
+    at = 0
+    while True:
+        dollar = replacement.find("$", at)
+        if dollar < 0 or dollar == len(replacement) - 1:
+            yield replacement[at:]
+            return
+        yield replacement[at:dollar]
+        if replacement[dollar + 1] == "$":
+            yield "$"
+            at = dollar + 2
+            continue
+        braced = replacement[dollar + 1] == "{"
+        start = end = dollar + 1 + braced
+        while end < len(replacement) and (replacement[end].isalnum() or replacement[end] == "_"):
+            end += 1
+        if end == start or (braced and replacement[end : end + 1] != "}"):
+            # Malformed: Go takes the dollar sign as it stands.
+            yield "$"
+            at = dollar + 1
+            continue
+        yield (replacement[start:end],)
+        at = end + braced
