@@ -3,8 +3,8 @@
 Cases of one `instance` ran through one pipeline, one after the other.
 """
 
-from operator import itemgetter
 from collections import defaultdict
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -91,7 +91,7 @@ def test_gives_what_promtail_gave(cases: list[Any]) -> None:
         if "cri" in stages_text:
             # promtail lets partial lines of several streams go in any order.
             got.sort(key=itemgetter("line"))
-                wanted.sort(key=itemgetter("line"))
+            wanted.sort(key=itemgetter("line"))
         assert got == wanted
 
 
