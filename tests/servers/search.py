@@ -70,7 +70,6 @@ class SearchServer(Server):
         self.port = free_port()
         self._transport_port = free_port()
         self._extra = dict(settings or {})
-        self._session: aiohttp.ClientSession | None = None
 
     @property
     def url(self) -> str:
@@ -88,7 +87,6 @@ class SearchServer(Server):
         home = await asyncio.to_thread(self.product.home)
         # pytest's own folders cannot be entered by the user that the server runs as.
         self.folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{self.product.name}-"))
-        self._session = aiohttp.ClientSession()
         try:
             await asyncio.to_thread(self._prepare, home)
             await self.restart()
@@ -99,8 +97,6 @@ class SearchServer(Server):
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
-        if self._session is not None:
-            await self._session.close()
         await asyncio.to_thread(shutil.rmtree, self.folder, True)
 
     def _prepare(self, home: Path) -> None:
@@ -143,9 +139,8 @@ class SearchServer(Server):
 
     async def ready(self) -> bool:
         """Return whether it answers."""
-        assert self._session is not None
         try:
-            async with self._session.get(f"{self.url}/_cluster/health") as response:
+            async with aiohttp.ClientSession() as session, session.get(f"{self.url}/_cluster/health") as response:
                 return response.status in (200, 401)
         except (aiohttp.ClientError, OSError):
             return False
@@ -163,10 +158,13 @@ class SearchServer(Server):
 
     async def request(self, method: str, path: str, body: Any = None) -> Any:
         """Ask for something and return what came back; raises AssertionError for an answer that is no success."""
-        assert self._session is not None
         data = None if body is None else json.dumps(body)
         headers = {} if body is None else {"Content-Type": "application/json"}
-        async with self._session.request(method, f"{self.url}{path}", data=data, headers=headers) as response:
+        # A session of its own: tests have loops of their own, and share the server.
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, f"{self.url}{path}", data=data, headers=headers) as response,
+        ):
             answer = await response.json(content_type=None)
             assert response.status < 300, f"{method} {path}: {response.status} {answer}"
             return answer

@@ -8,7 +8,7 @@ is there); its sources: rest/RestStatus, action/bulk, cluster/block (a read-only
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -49,11 +49,22 @@ class _Result(msgspec.Struct):
     error: _Error | None = None
 
 
+class _Whole(msgspec.Struct):
+    error: _Error
+
+
 class _Bulk(msgspec.Struct):
     items: list[dict[str, _Result]]
 
 
 _decode: Final = msgspec.json.Decoder(_Bulk).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """The server refuses the request as a whole because it has too much to do: send less at once, later."""
+
+    retry: Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,7 @@ class Verdict:
 
 def judge(
     status: int, headers: Mapping[str, str], body: bytes, numbers: Sequence[int], *, now_s: float
-) -> Verdict | Retry | TooLarge:
+) -> Verdict | Pressed | Retry | TooLarge:
     """Judge the answer to a bulk request of the documents `numbers`, in their order.
 
     A verdict where the server has looked at each of them; otherwise it has stored none, or does not say.
@@ -91,7 +102,7 @@ def judge(
             # Nothing in a document can make the server refuse all of them: what it refuses is the request.
             return Retry(outcome.reason, alarm=True)
         assert isinstance(outcome, Retry | TooLarge)
-        return outcome
+        return Pressed(_without_numbers(outcome, body)) if status == 429 and isinstance(outcome, Retry) else outcome
     try:
         results = [result for item in _decode(body).items for result in item.values()]
     except msgspec.MsgspecError:
@@ -105,6 +116,15 @@ def judge(
     return verdict
 
 
+def _without_numbers(retry: Retry, body: bytes) -> Retry:
+    """Leave out of the server's words what is another number with every try, and would be told every time."""
+    try:
+        kind = msgspec.json.decode(body, type=_Whole).error.type
+    except msgspec.MsgspecError:
+        return retry
+    return replace(retry, reason=f"HTTP 429: {kind}")
+
+
 def _judge_item(verdict: Verdict, number: int, result: _Result) -> None:
     status, error = result.status, result.error or _Error()
     words = f"HTTP {status}: {error.words()}"
@@ -115,7 +135,7 @@ def _judge_item(verdict: Verdict, number: int, result: _Result) -> None:
         return
     verdict.open.append(number)
     if status == 429 and not blocked:
-        # The rest of its words has numbers that change with every try.
+        # As in `_without_numbers`.
         words = f"HTTP {status}: {error.type}"
     waits = status in (429, 503) and not blocked
     if verdict.trouble is None or (not waits and not verdict.trouble.alarm):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
 
-from ingester.sinks.elasticsearch.bulk import batches
-from ingester.sinks.elasticsearch.classify import FILTER, Refused, Verdict, judge
+from ingester.sinks.elasticsearch.bulk import Size, batches
+from ingester.sinks.elasticsearch.classify import FILTER, Pressed, Refused, Verdict, judge
 from ingester.sinks.elasticsearch.client import NDJSON, Client
 from ingester.sinks.elasticsearch.config import ElasticsearchConfig
 from ingester.sinks.elasticsearch.documents import Documents
@@ -23,11 +23,10 @@ from pipeline.wire.envelope import Signal
 from pipeline.wire.errors import MalformedError
 
 _MAX_REMEMBERED: Final = 256
-_MIN_REQUEST_BYTES: Final = 2**16
 _TARGET: Final = f"/_bulk?filter_path={FILTER}"
 
 Key = tuple[tuple[str, str, int, int, int, int, int], ...]
-"""What tells requests apart: their records' owners, places and checksums."""
+"""What tells requests apart: their records' owners, places and contents."""
 
 
 @dataclass(slots=True)
@@ -52,12 +51,12 @@ class ElasticsearchSink:
     setup: Setup
     clock: Callable[[], float]
     signal: Signal = field(init=False)
-    _max_bytes: int = field(init=False)
+    _size: Size = field(init=False)
     _open: OrderedDict[Key, tuple[Sequence[int], list[Refused]]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self.signal = self.config.carries()
-        self._max_bytes = self.config.max_request_bytes
+        self._size = Size(self.config.max_request_bytes)
 
     async def start(self) -> None:
         """Open the client."""
@@ -98,14 +97,13 @@ class ElasticsearchSink:
 
     async def _send(self, work: _Work) -> Retry | None:
         """Send bulk requests until the server has looked at every document; `work` then says what is open."""
-        waiting = deque(batches(work.documents, work.open, self._max_bytes))
+        waiting = deque(batches(work.documents, work.open, self._size.max_bytes))
         still_open: list[int] = []
         trouble: Retry | None = None
         while waiting:
             numbers = waiting.popleft()
             verdict = await self._bulk(work, numbers)
             if isinstance(verdict, TooLarge):
-                self._max_bytes = max(_MIN_REQUEST_BYTES, min(self._max_bytes, _size(work, numbers)) // 2)
                 middle = len(numbers) // 2
                 waiting.extendleft((numbers[middle:], numbers[:middle]))
             elif isinstance(verdict, Retry):
@@ -126,8 +124,15 @@ class ElasticsearchSink:
         if isinstance(answer, Retry):
             return answer
         verdict = judge(answer.status, answer.headers, answer.body, numbers, now_s=self.clock())
-        if isinstance(verdict, TooLarge) and len(numbers) == 1:
-            return Verdict(refused=[Refused(numbers[0], 413, "too large", verdict.reason)])
+        if isinstance(verdict, TooLarge):
+            if len(numbers) == 1:
+                return Verdict(refused=[Refused(numbers[0], 413, "too large", verdict.reason)])
+            self._size.too_large(len(body))
+        elif isinstance(verdict, Pressed):
+            self._size.pressed(len(body))
+            return verdict.retry
+        elif isinstance(verdict, Verdict):
+            self._size.taken()
         return verdict
 
     def _partly(self, request: Request, work: _Work) -> Partly:
@@ -148,15 +153,11 @@ class ElasticsearchSink:
         return PartRefused(piece.source, part.payload, part.items, reason, first.status)
 
 
-def _size(work: _Work, numbers: Sequence[int]) -> int:
-    return sum(len(work.documents[number]) for number in numbers)
-
-
 def _key(request: Request) -> Key:
     keys = []
     for piece in request.pieces:
         at = piece.envelope
         assert at is not None
-        # Redriven letters and halves of a record have its envelope, and their own length.
+        # Letters that are sent again, and halves of a record, have its envelope, too.
         keys.append((at.cluster, at.agent, at.epoch, at.lane, at.sequence, at.part, hash(piece.payload)))
     return tuple(keys)
