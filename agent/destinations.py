@@ -3,28 +3,33 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from agent.buffer import Buffer
 from agent.config import AgentConfig, GatewayClientConfig
-from agent.push.gateway import GATEWAY, GatewayPush, Transport
+from agent.push.direct import MAX_ITEMS, DirectPush
+from agent.push.gateway import GATEWAY, GatewayPush, Transport, destination_label
 from agent.push.http import HttpTransport
-from agent.push.remote_write import MAX_SAMPLES, RemoteWritePush
+from agent.signal_buffer import SignalBuffer
 from pipeline.send.config import RemoteWriteConfig
 from pipeline.send.remote_write import RemoteWrite
 from pipeline.send.rewrite import rewrite_for
 from pipeline.service import vital
 from pipeline.telemetry import AgentMetrics
 from pipeline.tracing import OFF, Tracing
+from pipeline.wire.envelope import Signal
+
+if TYPE_CHECKING:
+    from pipeline.send.loki.config import LokiConfig
 
 
-def destination_names(config: AgentConfig) -> list[str]:
-    """Return the names under which the buffer knows where each destination stands."""
-    return [name for name, _ in _sections(config)]
+def destination_names(config: AgentConfig, signal: Signal) -> list[str]:
+    """Return the names under which a signal's buffer knows where each destination stands."""
+    return [name for name, _ in _sections(config, signal)]
 
 
 def part_samples(config: AgentConfig) -> int:
     """Return the samples of a batch: what a receiver was configured to take in a request, where that is less."""
-    return min([MAX_SAMPLES, *(_limit(write) for write in config.remote_write)])
+    return min([MAX_ITEMS, *(_limit(write) for write in config.remote_write)])
 
 
 @dataclass(slots=True)
@@ -35,9 +40,9 @@ class _Running:
 
 @dataclass(slots=True)
 class Destinations:
-    """The pushes at work. Their names are the buffer's, and stay the same as long as it is open."""
+    """The pushes of one signal at work. Their names are the buffer's, and stay the same as long as it is open."""
 
-    buffer: Buffer
+    buffer: SignalBuffer
     metrics: AgentMetrics
     user_agent: str
     tracing: Tracing = OFF
@@ -48,7 +53,7 @@ class Destinations:
 
         One that is begun anew goes on behind what its destination has acknowledged, as a restarted agent would.
         """
-        for name, section in _sections(config):
+        for name, section in _sections(config, self.buffer.signal):
             before = self._running.get(name)
             if before is not None and before.made_of == section:
                 continue
@@ -56,7 +61,8 @@ class Destinations:
             if before is not None:
                 await _end(before.task)
             # Only now does the buffer say for good what was acknowledged.
-            task = asyncio.create_task(begin().run(), name=f"agent-push {name}")
+            label = destination_label(name, self.buffer.signal)
+            task = asyncio.create_task(begin().run(), name=f"agent-push {label}")
             self._running[name] = _Running(section, vital(task))
 
     async def stop(self) -> None:
@@ -68,26 +74,47 @@ class Destinations:
         ended = (f"pushing to {name} has ended" for name, running in self._running.items() if running.task.done())
         return next(ended, None)
 
-    def _prepare(self, name: str, config: AgentConfig) -> Callable[[], GatewayPush | RemoteWritePush]:
+    def _prepare(self, name: str, config: AgentConfig) -> Callable[[], GatewayPush | DirectPush]:
         """Make ready what a push needs and may not be had, and return how to begin it."""
         if name == GATEWAY:
             assert config.gateway is not None
             transport = _transport(config.gateway)
             return lambda: GatewayPush(self.buffer, transport, self.metrics, self.tracing)
+        if self.buffer.signal is Signal.LOGS:
+            return self._loki(name, config)
         write = next(write for write in config.remote_write if _name(write) == name)
         client = RemoteWrite(write, user_agent=self.user_agent)
         rewrite = rewrite_for(write, _legacy(config))
-        return lambda: RemoteWritePush(name, self.buffer, client, self.metrics, _limit(write), rewrite, self.tracing)
+        return lambda: DirectPush(
+            name, self.buffer, client, self.metrics, _limit(write), rewrite=rewrite, tracing=self.tracing
+        )
+
+    def _loki(self, name: str, config: AgentConfig) -> Callable[[], DirectPush]:
+        from pipeline.send.loki.client import Loki
+
+        section = next(section for known, section in _clients(config) if known == name)
+        client = Loki(section, user_agent=self.user_agent)
+        return lambda: DirectPush(
+            name, self.buffer, client, self.metrics, max_bytes=section.batchsize, tracing=self.tracing
+        )
 
 
-def _sections(config: AgentConfig) -> Iterator[tuple[str, object]]:
+def _sections(config: AgentConfig, signal: Signal) -> Iterator[tuple[str, object]]:
     """Yield each destination's name, and all that its push is made of."""
     if config.gateway is not None:
         yield GATEWAY, config.gateway
+    if signal is Signal.LOGS:
+        yield from _clients(config)
+        return
     for write in config.remote_write:
         # What the file leaves out means something else than its default: `send_exemplars`, `max_samples_per_send`.
         said = frozenset(write.model_fields_set), frozenset(write.queue_config.model_fields_set)
         yield _name(write), (write, said, _legacy(config))
+
+
+def _clients(config: AgentConfig) -> "Iterator[tuple[str, LokiConfig]]":
+    for client in config.logs.all_clients if config.logs is not None else ():
+        yield f"loki:{client.name or client.url}", client
 
 
 def _name(config: RemoteWriteConfig) -> str:
@@ -101,7 +128,7 @@ def _legacy(config: AgentConfig) -> bool:
 
 def _limit(config: RemoteWriteConfig) -> int:
     queue = config.queue_config
-    return queue.max_samples_per_send if "max_samples_per_send" in queue.model_fields_set else MAX_SAMPLES
+    return queue.max_samples_per_send if "max_samples_per_send" in queue.model_fields_set else MAX_ITEMS
 
 
 def _transport(config: GatewayClientConfig) -> Transport:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from agent.watch import Watch
 from pipeline.config import ConfigError, Key, Mistake
 from pipeline.errors import PermanentError
 from pipeline.telemetry import ReloadMetrics
+from pipeline.wire.envelope import Signal
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ RETRY_S: Final = 15.0
 _RELOADABLE: Final = frozenset(
     (
         *("global_config", "scrape_config_files", "scrape_configs", "operator"),
-        *("remote_write", "gateway", "canonical_bounds"),
+        *("remote_write", "gateway", "canonical_bounds", "logs"),
     )
 )
 _RESTART: Final = "a change needs a restart"
@@ -45,12 +46,19 @@ def unchangeable(before: AgentConfig, now: AgentConfig) -> list[tuple[Key, str]]
     if _cluster(before) != _cluster(now):
         key: Key = ("cluster",) if now.cluster else ("global", "external_labels", now.cluster_label)
         found.append((key, f"the cluster's name is part of every buffered batch: {_RESTART}"))
-    known, wanted = destination_names(before), destination_names(now)
+    found += _destinations(before, now, Signal.METRICS, ("remote_write",))
+    if before.logs is not None and now.logs is not None:
+        found += [each for each in _destinations(before, now, Signal.LOGS, ("logs", "clients")) if each not in found]
+    return found
+
+
+def _destinations(before: AgentConfig, now: AgentConfig, signal: Signal, key: Key) -> Iterator[tuple[Key, str]]:
+    """Yield the destinations that came or went."""
+    known, wanted = destination_names(before, signal), destination_names(now, signal)
     for name in (*(name for name in wanted if name not in known), *(name for name in known if name not in wanted)):
         verb = "is new" if name in wanted else "is gone"
         reason = f"the destination {name} {verb}, and the buffer keeps what each of them has: {_RESTART}"
-        found.append((("gateway",) if name == "gateway" else ("remote_write",), reason))
-    return found
+        yield ("gateway",) if name == "gateway" else key, reason
 
 
 def _cluster(config: AgentConfig) -> str:

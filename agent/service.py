@@ -1,4 +1,4 @@
-"""The agent: discovery → scraping → buffer → destinations, each a task, wired here and nowhere else."""
+"""The agent: discovery → scraping → buffer → destinations, each a task, wired here; logs in `agent.logs.service`."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from aiohttp import web
@@ -29,6 +29,10 @@ from pipeline.log.sqlite import SqliteLog
 from pipeline.service import vital
 from pipeline.telemetry import AgentMetrics, DiscoveryMetrics, LogMetrics, ReloadMetrics, ScrapeMetrics
 from pipeline.tracing import OFF, Tracing
+from pipeline.wire.envelope import Signal
+
+if TYPE_CHECKING:
+    from agent.logs.service import LogService
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +67,13 @@ class Agent:
     _targets: Targets = field(init=False)
     _pool: ScrapePool = field(init=False)
     _destinations: Destinations = field(init=False)
+    _tools: Tools = field(init=False)
+    _metrics: AgentMetrics = field(init=False)
     _resources: CustomResources = field(init=False)
     _share: Share = field(init=False)
     _share_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _file: BufferFile = field(init=False)
+    _logs: "LogService | None" = None
     _configuring: asyncio.Lock = field(default_factory=asyncio.Lock)
     _reloads: Reloads | None = None
 
@@ -97,7 +105,9 @@ class Agent:
             turn_of=self._share.turn_of,
         )
         self._batcher = Batcher(self._buffer, metrics, part_samples(self.config))
-        self._open.push_async_callback(self._stop_scraping)
+        self._tools, self._metrics = tools, metrics
+        await self._configure_logs()
+        self._open.push_async_callback(self._stop_reading)
         self._run(self._batcher.run(), "batches")
         await self._destinations.configure(self.config)
         self._resources = CustomResources(tools, self.registry, self._reload_targets)
@@ -125,8 +135,8 @@ class Agent:
             max_bytes=buffer.max_bytes,
         )
         identity = Identity(cluster, self.config.agent or self.node, self.config.lanes)
-        file = BufferFile(log, identity)
-        self._buffer = Buffer(file, destination_names(self.config), metrics, buffer.max_age)
+        self._file = BufferFile(log, identity)
+        self._buffer = Buffer(self._file, destination_names(self.config, Signal.METRICS), metrics, buffer.max_age)
         self._open.push_async_callback(self._buffer.close)
         await self._buffer.start()
 
@@ -146,6 +156,7 @@ class Agent:
         # First what can fail: a way to a gateway that is not installed.
         await self._destinations.configure(config)
         self.config = config
+        await self._configure_logs()
         self._batcher.max_samples = part_samples(config)
         self._pool.configure(
             config.global_config.external_labels,
@@ -154,6 +165,29 @@ class Agent:
         )
         await self._configure_resources()
         self._reload_targets()
+
+    async def _configure_logs(self) -> None:
+        """Read logs as the configuration says: from the first one on that has a section for it."""
+        config = self.config
+        self._file.is_shared = bool(config.scrape_configs) or config.operator is not None
+        if self._logs is not None:
+            await self._logs.configure(config)
+        elif config.logs is not None:
+            # Only an agent that reads logs pays for what that takes.
+            from agent.logs.service import LogService
+
+            tools = Tools(self._tools.session, self._tools.metrics, shared=self._tools.shared)
+            logs = LogService(
+                self._file, tools, self._metrics, self.registry, self._node, self.user_agent, self.tracing
+            )
+            self._open.push_async_callback(logs.close)
+            await logs.start(config)
+            self._logs = logs
+
+    @property
+    def _node(self) -> str:
+        sharing = self.config.sharing
+        return (sharing.node_name if sharing is not None else "") or self.node
 
     async def _configure_resources(self) -> None:
         # They are the whole cluster's: an agent that does nothing shared does not look at them.
@@ -194,10 +228,13 @@ class Agent:
         """
         await self._open.aclose()
 
-    async def _stop_scraping(self) -> None:
+    async def _stop_reading(self) -> None:
         for task in self._tasks:
             if task.get_name() in ("agent-watch", "agent-share", "agent-discovery", "agent-targets"):
                 task.cancel()
+        await asyncio.gather(self._stop_scraping(), *([self._logs.drain()] if self._logs is not None else []))
+
+    async def _stop_scraping(self) -> None:
         await self._pool.close()
         await self._batcher.flush()
         try:
@@ -219,7 +256,8 @@ class Agent:
                 return f"{task.get_name()} has ended"
         if not self._tasks:
             return "not started"
-        return self._resources.ready() or self._share.ready() or self._destinations.ready()
+        logs = self._logs.ready() if self._logs is not None else None
+        return self._resources.ready() or self._share.ready() or self._destinations.ready() or logs
 
     def add_routes(self, app: web.Application) -> None:
         """Serve what is found and scraped and why, and how the last reload went, in the shapes of Prometheus' API."""
@@ -239,6 +277,11 @@ class Agent:
 
     async def _tell_share(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "success", "data": self._share.status()})
+
+    @property
+    def logs(self) -> "LogService | None":
+        """What is being read, where the configuration says anything of logs."""
+        return self._logs
 
     @property
     def targets(self) -> Targets:

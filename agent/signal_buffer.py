@@ -104,8 +104,13 @@ class SignalBuffer:
         self._progress.set()
 
     def everybody_has(self, lane: int) -> int:
-        """Return the lowest sequence of a lane that some destination has not acknowledged."""
-        return min(lanes[lane] for lanes in self._acknowledged.values())
+        """Return a lane's lowest sequence that some destination has not acknowledged; its end where there is none."""
+        return min((lanes[lane] for lanes in self._acknowledged.values()), default=self.bounds(lane)[1])
+
+    def refused(self, destination: str, items: int) -> None:
+        """Count what a destination refused for good."""
+        counter = self.metrics.refused if self.signal is Signal.METRICS else self.metrics.refused_entries
+        counter.labels(destination).inc(items)
 
     async def all_acknowledged(self) -> None:
         """Wait until every destination has everything that is in the buffer."""
@@ -121,7 +126,7 @@ class SignalBuffer:
             moved = {self.partition(n): to for n, to in lanes.items() if known.get(self.partition(n)) != to}
             if moved:
                 steps.append(self.log.commit(name, moved))
-        done = {lane: self.everybody_has(lane) for lane in range(self.identity.lanes) if self._acknowledged}
+        done = {lane: self.everybody_has(lane) for lane in range(self.identity.lanes)}
         steps += [
             self.log.delete_before(self.partition(lane), upto)
             for lane, upto in done.items()

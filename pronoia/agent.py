@@ -52,7 +52,8 @@ async def serve_agent(file: Path, data: Path, read: Callable[[], Loaded], *, bes
     for warning in loaded.warnings:
         logger.warning("%s", warning)
     registry = CollectorRegistry()
-    node = os.environ.get("NODE_NAME") or socket.gethostname()
+    # HOSTNAME is what promtail's pods are given the node's name by.
+    node = os.environ.get("NODE_NAME") or os.environ.get("HOSTNAME") or socket.gethostname()
     tracing = open_tracing(loaded.config.tracing, "agent", VERSION, TracingMetrics(registry))
     part = Agent(loaded.config, data, registry, node, f"Pronoia/{VERSION}", tracing=tracing, load=read)
     part.files = lambda: [file, *included(file, part.config.scrape_config_files)]

@@ -1,6 +1,6 @@
 """The agent's configuration as the rest of the agent sees it: Prometheus' sections and Pronoia's own."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -14,6 +14,14 @@ from pipeline.http_config import NullableSection, TlsConfig
 from pipeline.relabel import is_label_name
 from pipeline.send.config import RemoteWriteConfig
 from pipeline.tracing import TracingConfig
+
+if TYPE_CHECKING:
+    from agent.config.promtail import LogsConfig
+
+    Logs = LogsConfig | None
+else:
+    # Its models hold all stages and inputs: `load` reads the section, and imports them only where there is one.
+    Logs = Any
 
 _GATEWAY_PORTS = {"grpc": 15610, "grpcs": 15610, "http": 15611, "https": 15611}
 
@@ -91,6 +99,7 @@ class AgentConfig(NullableSection):
     sharing: SharingConfig | None = None
     remote_write: tuple[RemoteWriteConfig, ...] = ()
     tracing: TracingConfig | None = None
+    logs: Logs = None
 
     agent: str = ""
     """The agent's name; the caller's (the node's) where it is empty."""

@@ -5,18 +5,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel
 
 from agent.config.agent import AgentConfig
 from agent.config.files import matching
+from agent.config.promtail_file import is_promtails, take_promtails
 from agent.config.scrape import GlobalConfig, ScrapeConfig
 from agent.config.sharing import SharingConfig
 from agent.config.store import StoreGlobals, StoreSections
 from agent.config.unsupported import reason_for
 from pipeline.config import ConfigError, Document, Key, Mistake, read, validate
 from pipeline.send.config import RemoteWriteConfig
+
+if TYPE_CHECKING:
+    from agent.config.promtail import LogsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,22 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 def require_destination(config: AgentConfig, file: str) -> None:
     """Refuse a configuration that sends nowhere, where an agent is to run by itself; raises ConfigError."""
-    if config.gateway is None and not config.remote_write:
-        raise ConfigError([Mistake(file, 1, "", "names no destination: an agent needs gateway or remote_write")])
+    if reasons := without_destination(config):
+        raise ConfigError([Mistake(file, 1, "", reason) for reason in reasons])
+
+
+def without_destination(config: AgentConfig) -> list[str]:
+    """Return which signals go nowhere, each in a sentence."""
+    if config.gateway is not None:
+        return []
+    reads = config.logs is not None and config.logs.reads
+    scrapes = bool(config.scrape_configs or config.scrape_config_files) or config.operator is not None
+    reasons = []
+    if not config.remote_write and (scrapes or not reads):
+        reasons.append("names no destination: an agent needs gateway or remote_write")
+    if config.logs is not None and reads and not config.logs.all_clients:
+        reasons.append("names no destination for logs: they need gateway or clients (a Loki)")
+    return reasons
 
 
 def included(file: Path, patterns: Iterable[str]) -> Iterator[Path]:
@@ -91,6 +109,7 @@ class _Reading:
         self._job_places: dict[str, str] = {}
 
     def config(self, value: dict[str, Any]) -> AgentConfig | None:
+        logs = self._logs(value)
         store = self._leave_out_store(value)
         jobs = value.pop("scrape_configs", None)
         writes = value.pop("remote_write", None)
@@ -107,8 +126,32 @@ class _Reading:
             "sharing": self._sharing(rest.sharing, tuple(scrape_configs)),
             "scrape_configs": tuple(scrape_configs),
             "remote_write": tuple(remote_write),
+            "logs": logs,
         }
         return rest.model_copy(update=update)
+
+    def _logs(self, value: dict[str, Any]) -> "LogsConfig | None":
+        """Take what concerns logs out of `value`: its section, or all that a promtail's file says."""
+        at, is_promtail = self.at, is_promtails(value)
+        section: Any = take_promtails(value) if is_promtail else value.pop("logs", None)
+        if section is None:
+            return None
+        if not is_promtail:
+            at = (*at, "logs")
+        # Only an agent that reads logs pays for what their stages take.
+        from agent.config.promtail import LogsConfig, of_no_effect
+
+        logs = self._section(LogsConfig, section, at)
+        if logs is None:
+            return None
+        self._check_files(self.document, logs, at)
+        if found := of_no_effect(logs):
+            named = ", ".join(f"{'.'.join(key)} (line {self.document.line_of((*at, *key))})" for key in found)
+            reason = f"read and of no effect (docs/promtail.md says why): {named}"
+            self.warnings.append(Mistake(self.document.file, self.document.line_of((*at, *found[0])), "", reason))
+        if is_promtail and logs.server.http_listen_port and value.get("admin") is None:
+            value["admin"] = f"{logs.server.http_listen_address}:{logs.server.http_listen_port}"
+        return logs
 
     def _sharing(self, sharing: SharingConfig | None, jobs: tuple[ScrapeConfig, ...]) -> SharingConfig | None:
         """Return the section with what the environment says of the pod; check what it says of jobs."""
@@ -264,6 +307,10 @@ def secret_files(section: BaseModel) -> Iterator[tuple[Key, Path]]:
         yield from _files_in(getattr(section, name), (field.alias or name,))
 
 
+_OWN_FILES: Final = ("path", "filename", "scrape_failure_log_file")
+"""Keys of files and folders that need not be there."""
+
+
 def _files_in(value: Any, key: Key) -> Iterator[tuple[Key, Path]]:
     if isinstance(value, BaseModel):
         for inner, path in secret_files(value):
@@ -276,7 +323,7 @@ def _files_in(value: Any, key: Key) -> Iterator[tuple[Key, Path]]:
         if key[-1] != "file_sd_configs":
             for index, entry in enumerate(value):
                 yield from _files_in(entry, (*key, index))
-    elif isinstance(value, Path) and key[-1] not in ("path", "scrape_failure_log_file"):
+    elif isinstance(value, Path) and key[-1] not in _OWN_FILES:
         yield key, value
 
 

@@ -1,10 +1,11 @@
 """`sharing`: how the agents of one cluster divide what is not any one node's own."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
+from agent.config.discoveries import Discoveries
 from agent.config.kubernetes import KubernetesSdConfig, SelectorConfig
 from agent.config.scrape import ScrapeConfig
 from pipeline.config import FilePath, Seconds
@@ -105,7 +106,10 @@ class SharingConfig(NullableSection):
         return self.by == "leases" and job.scrape_interval < lease_s * _TAKE_OVER + _FINDING_S
 
 
-def restricted(job: ScrapeConfig, node_name: str) -> ScrapeConfig:
+JobT = TypeVar("JobT", bound=Discoveries)
+
+
+def restricted(job: JobT, node_name: str) -> JobT:
     """Return the job as one node's agent does it: the API server sends nothing of other nodes."""
     configs = tuple(_restricted(config, node_name) for config in job.kubernetes_sd_configs)
     return job.model_copy(update={"kubernetes_sd_configs": configs}) if configs else job

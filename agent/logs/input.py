@@ -39,7 +39,7 @@ class Input(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LogTarget:
+class Source:
     """What discovery found and relabelling kept of one source of a job.
 
     `labels` are what its streams begin with (none begins with `__`), `found` all labels after relabelling
@@ -54,32 +54,13 @@ class LogTarget:
 
 
 class Following(Input, Protocol):
-    """An input whose sources are discovered: files (`agent.tail.files.Files`), containers of Docker."""
+    """An input whose sources are discovered: files (`agent.tail.Files`), containers of Docker."""
 
-    def follow(self, targets: Sequence[LogTarget]) -> None:
+    def follow(self, sources: Sequence[Source], /) -> None:
         """Read these from now on; a source that is no longer among them is read to its end, then let go.
 
         Called on the event loop, first before `run`, and each time that something came, went or changed.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class FileOptions:
-    """What a job says of how its files are read; `max_line_bytes` 0 is no limit.
-
-    `encoding` is a name of IANA's ("" for UTF-8). `compression` is `gz`, `bz2` or `z` where all files are compressed so,
-    and then read `initial_delay_s` after they appear; else the file's name and beginning tell. Files are looked for
-    every `look_s`, and where there is no inotify looked at every `min_poll_s`, up to `max_poll_s` while nothing comes.
-    """
-
-    encoding: str = ""
-    compression: str = ""
-    initial_delay_s: float = 0.0
-    max_line_bytes: int = 0
-    cut_lines: bool = False
-    look_s: float = 10.0
-    min_poll_s: float = 0.25
-    max_poll_s: float = 0.25
 
 
 MakeInput = Callable[[Any, InputTools], Input]

@@ -1,9 +1,13 @@
 """Which code reads each kind of source: one line a kind, imported when a job asks for it."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
-from agent.logs.input import FileOptions, Following, Input, InputTools, MakeInput
+from agent.config.logs import LogScrapeConfig
+from agent.config.promtail import LogsConfig
+from agent.logs.input import Following, Input, InputTools, MakeInput
+from agent.tail.options import Decompression, LineLimit, TailOptions
 
 
 def _later(module: str, name: str) -> MakeInput:
@@ -25,9 +29,13 @@ INPUTS: Final[dict[str, MakeInput]] = {
 """Inputs by the key of a job's section: called with the section and the job's tools."""
 
 
-def files(options: FileOptions, tools: InputTools) -> Following:
-    """Return what follows a job's files."""
-    made: Following = import_module("agent.tail.files").Files(options, tools)
+def make_input(job: LogScrapeConfig, logs: LogsConfig, tools: InputTools, imported: Mapping[str, int]) -> Input:
+    """Return what reads a job's source; `imported` are promtail's offsets by file. Raises ValueError."""
+    if job.input == "docker_sd_configs":
+        return containers(job.docker_sd_configs[0], tools)
+    if job.input:
+        return INPUTS[job.input](getattr(job, job.input), tools)
+    made: Following = import_module("agent.tail").Files(tools, file_options(job, logs), imported)
     return made
 
 
@@ -35,3 +43,17 @@ def containers(section: Any, tools: InputTools) -> Following:
     """Return what reads the containers of a Docker daemon that a `docker_sd_configs` section names."""
     made: Following = import_module("agent.inputs.docker").docker_input(section, tools)
     return made
+
+
+def file_options(job: LogScrapeConfig, logs: LogsConfig) -> TailOptions:
+    """Return how a job's files are followed."""
+    given, limits = job.decompression, logs.limits_config
+    default = LineLimit()
+    return TailOptions(
+        encoding=job.encoding,
+        decompression=Decompression(given.format or "", given.initial_delay) if given.enabled else None,
+        # promtail has no limit where none is given; ours is cut at, not dropped.
+        limit=LineLimit(limits.max_line_size, limits.max_line_size_truncate) if limits.max_line_size else default,
+        sync_period_s=logs.target_config.sync_period,
+        poll_s=logs.global_config.file_watch_config.min_poll_frequency,
+    )

@@ -10,21 +10,21 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from agent.buffer import Buffer
 from agent.push.lanes import WINDOW_BATCHES, Lanes
 from agent.push.spans import PushSpans
+from agent.signal_buffer import SignalBuffer
 from pipeline.delivery import Backoff
 from pipeline.errors import TransientError
 from pipeline.log.interface import Record
 from pipeline.telemetry import AgentMetrics
 from pipeline.tracing import OFF, Tracing
-from pipeline.wire.envelope import from_headers
+from pipeline.wire.envelope import Signal, from_headers
 from pipeline.wire.push_pb2 import Ack, Batch, Header
 
 logger = logging.getLogger(__name__)
 
 GATEWAY: Final = "gateway"
-"""The destination's name in the buffer and in metrics."""
+"""The destination's name in the buffer."""
 READ_BYTES: Final = 2 * 2**20
 MAX_IN_FLIGHT_BYTES: Final = 16 * 2**20
 
@@ -53,7 +53,7 @@ class Transport(Protocol):
 class GatewayPush:
     """Keeps one session open and everything flowing. `run` ends only when it is cancelled."""
 
-    buffer: Buffer
+    buffer: SignalBuffer
     transport: Transport
     metrics: AgentMetrics
     tracing: Tracing = OFF
@@ -67,6 +67,11 @@ class GatewayPush:
     def __post_init__(self) -> None:
         self._lanes = Lanes(self.buffer.acknowledged(GATEWAY), max_in_flight_bytes=MAX_IN_FLIGHT_BYTES)
         self._spans = PushSpans(self.tracing, GATEWAY)
+
+    @property
+    def _name(self) -> str:
+        """The destination's name in metrics: each signal has a session of its own."""
+        return destination_label(GATEWAY, self.buffer.signal)
 
     def trouble(self) -> str | None:
         """Return why batches do not get through just now, or None."""
@@ -89,7 +94,7 @@ class GatewayPush:
         if self._trouble is None:
             logger.warning("the gateway does not take batches: %s; they wait on disk", error)
         self._trouble = str(error)
-        self.metrics.connected.labels(GATEWAY).set(0)
+        self.metrics.connected.labels(self._name).set(0)
 
     async def _exchange(self, session: Session) -> None:
         """Send and take answers until the session ends; raises TransientError when it breaks."""
@@ -137,7 +142,7 @@ class GatewayPush:
         self._spans.sending(number, record.offset, envelope, len(record.payload))
         headers = [Header(name=name, value=value) for name, value in record.headers]
         await session.send(Batch(headers=headers, payload=record.payload))
-        self.metrics.sent_bytes.labels(GATEWAY).inc(len(record.payload))
+        self.metrics.sent_bytes.labels(self._name).inc(len(record.payload))
 
     async def _wait(self, changed: asyncio.Event) -> None:
         try:
@@ -158,18 +163,24 @@ class GatewayPush:
             self._spans.postponed(ack.lane, ack.sequence, ack.reason)
             return
         if ack.status == Ack.REFUSED:
-            self.metrics.refused.labels(GATEWAY).inc(ack.refused_items)
+            self.buffer.refused(GATEWAY, ack.refused_items)
             logger.error("the gateway refused a batch, it is lost: %s", ack.reason, extra=_place(ack))
         elif ack.refused_items:
-            self.metrics.refused.labels(GATEWAY).inc(ack.refused_items)
-            logger.error("the gateway refused %d samples: %s", ack.refused_items, ack.reason, extra=_place(ack))
+            self.buffer.refused(GATEWAY, ack.refused_items)
+            what = f"{ack.refused_items} {self.buffer.items}"
+            logger.error("the gateway refused %s: %s", what, ack.reason, extra=_place(ack))
         self._spans.accepted(ack.lane, ack.sequence, ack.reason)
         self.buffer.acknowledge(GATEWAY, ack.lane, self._lanes.accepted(ack.lane, ack.sequence))
         if self._trouble is not None:
             logger.info("the gateway takes batches again")
             self._trouble = None
         self.backoff.reset()
-        self.metrics.connected.labels(GATEWAY).set(1)
+        self.metrics.connected.labels(self._name).set(1)
+
+
+def destination_label(name: str, signal: Signal) -> str:
+    """Return what a destination is called in metrics; that of metrics alone as it always was."""
+    return name if signal is Signal.METRICS else f"{name}:{signal}"
 
 
 def _place(ack: Ack) -> dict[str, object]:

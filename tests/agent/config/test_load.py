@@ -103,7 +103,7 @@ scrape_configs:
   tls_config: {ca_file: none.pem}
 remote_write: [{}]
 gateway: {url: "ftp://x"}
-logs: {}
+receive: {}
 """
     assert mistakes(tmp_path, text) == [
         "prometheus.yml:1: global.nonsense: unknown key",
@@ -117,7 +117,7 @@ logs: {}
         " No such file or directory".replace(f"{tmp_path}/", ""),
         "prometheus.yml:10: remote_write[0].url: url for remote_write is empty",
         "prometheus.yml:11: gateway.url: must begin with grpc://, grpcs://, http:// or https://, not 'ftp://x'",
-        "prometheus.yml:12: logs: is not supported yet",
+        "prometheus.yml:12: receive: is not supported yet",
     ]
 
 

@@ -1,7 +1,7 @@
-"""Sends the buffer straight to a remote-write receiver, for set-ups that need no gateway.
+"""Sends the buffer straight to a receiver (remote write, or Loki), for set-ups that need no gateway.
 
-Each lane is delivered by itself, in order; consecutive batches are joined as bytes. What the receiver refuses for good
-is counted and logged in its own words: an agent has no dead letters.
+Each lane is delivered by itself, in order; consecutive batches of a tenant are joined as bytes. What the receiver
+refuses for good is counted and logged in its own words: an agent has no dead letters.
 """
 
 import asyncio
@@ -9,16 +9,15 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
-from agent.buffer import Buffer
 from agent.push.lanes import WINDOW_BATCHES
+from agent.signal_buffer import SignalBuffer
 from pipeline.delivery import Rejected
 from pipeline.errors import PipelineError
 from pipeline.log.interface import Record
-from pipeline.send.remote_write import RemoteWrite
+from pipeline.send.deliver import Refuse, Tally
 from pipeline.send.request import Piece
-from pipeline.send.rewrite import Rewrite
 from pipeline.telemetry import AgentMetrics
 from pipeline.tracing import NO_SPAN, OFF, Span, Tracing
 from pipeline.wire.envelope import from_headers
@@ -26,19 +25,44 @@ from pipeline.wire.envelope import from_headers
 logger = logging.getLogger(__name__)
 
 READ_BYTES: Final = 2 * 2**20
-MAX_SAMPLES: Final = 10_000
-"""Samples that are joined into one request; a larger batch goes by itself."""
+MAX_ITEMS: Final = 10_000
+"""Samples or entries that are joined into one request; a larger batch goes by itself."""
+
+MAX_BYTES: Final = 64 * 2**20
+"""The same in bytes, uncompressed."""
+
+
+class Receiver(Protocol):
+    """The client of one receiver: `pipeline.send.remote_write.RemoteWrite`, `pipeline.send.loki.client.Loki`."""
+
+    async def start(self) -> None:
+        """Make ready."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+
+    async def deliver(self, pieces: Sequence[Piece], refuse: Refuse, *, tenant: str = "") -> Tally:
+        """Send until everything is delivered or was handed to `refuse`; waits as long as the receiver is down."""
+
+
+class Rewrite(Protocol):
+    """What a receiver is to get instead of what the buffer holds."""
+
+    def apply(self, payload: bytes) -> tuple[bytes, int]:
+        """Return a payload anew, and how many items it has; empty where nothing is left."""
 
 
 @dataclass(slots=True)
-class RemoteWritePush:
+class DirectPush:
     """Delivers every lane to one receiver; `name` is the destination's name in the buffer."""
 
     name: str
-    buffer: Buffer
-    client: RemoteWrite
+    buffer: SignalBuffer
+    client: Receiver
     metrics: AgentMetrics
-    max_samples: int = MAX_SAMPLES
+    max_items: int = MAX_ITEMS
+    max_bytes: int = MAX_BYTES
+    """How long the batches of one request are together, uncompressed; a longer one goes by itself."""
     rewrite: Rewrite | None = None
     tracing: Tracing = OFF
     _more: dict[int, asyncio.Event] = field(default_factory=dict)
@@ -85,14 +109,15 @@ class RemoteWritePush:
             if not within:
                 await self._more[lane].wait()
                 continue
-            for group in joined(within, self.max_samples):
+            for group in joined(within, self.max_items, self.max_bytes):
                 pieces = await self._rewritten(
                     [piece for record in group if (piece := _piece(record, doubt_end)) is not None]
                 )
                 await self._settle_before(lane, group[-1].offset)
                 if pieces:
                     with self._span(lane, group) as span:
-                        tally = await self.client.deliver(pieces, self._refuse)
+                        tenant = from_headers(group[0].headers).tenant
+                        tally = await self.client.deliver(pieces, self._refuse, tenant=tenant)
                         span.note(delivered=tally.delivered, already=tally.already, refused=tally.refused)
                     self.metrics.sent_bytes.labels(self.name).inc(sum(len(piece.payload) for piece in pieces))
                 sequence = _behind(group[-1])
@@ -128,21 +153,25 @@ class RemoteWritePush:
         return out
 
     async def _refuse(self, piece: Piece, refusal: Rejected) -> None:
-        self.metrics.refused.labels(self.name).inc(piece.items)
-        logger.error("%s refused %d samples, they are lost: %s", self.name, piece.items, refusal.reason)
+        self.buffer.refused(self.name, piece.items)
+        lost = f"{piece.items} {self.buffer.items}"
+        logger.error("%s refused %s, they are lost: %s", self.name, lost, refusal.reason)
 
 
-def joined(records: Sequence[Record], max_samples: int) -> list[list[Record]]:
-    """Group consecutive records so that no group has more than `max_samples`, unless one record has."""
+def joined(records: Sequence[Record], max_items: int, max_bytes: int) -> list[list[Record]]:
+    """Group consecutive records of one tenant so that no group has more items or bytes, unless one record has."""
     groups: list[list[Record]] = []
-    room = 0
+    room = room_bytes = 0
+    tenant = ""
     for record in records:
-        items = from_headers(record.headers).items
-        if not groups or items > room:
+        envelope = from_headers(record.headers)
+        other = envelope.tenant != tenant and envelope.gap_to is None
+        if not groups or other or envelope.items > room or envelope.raw_bytes > room_bytes:
             groups.append([])
-            room = max_samples
+            room, room_bytes, tenant = max_items, max_bytes, envelope.tenant
         groups[-1].append(record)
-        room -= items
+        room -= envelope.items
+        room_bytes -= envelope.raw_bytes
     return groups
 
 

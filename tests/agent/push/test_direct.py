@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from agent.buffer import Buffer, BufferFile, Identity
 from agent.part import Part
+from agent.push.direct import DirectPush
 from agent.push.lanes import WINDOW_BATCHES
-from agent.push.remote_write import RemoteWritePush
 from pipeline.log.sqlite import SqliteLog
 from pipeline.send.config import RemoteWriteConfig
 from pipeline.send.remote_write import RemoteWrite
@@ -44,7 +44,7 @@ def batch(number: int) -> Part:
 async def push_all(buffer: Buffer, url: str) -> None:
     """Push until everything is acknowledged, and end without writing that down: as a killed agent would."""
     client = RemoteWrite(RemoteWriteConfig(url=url), user_agent="test")
-    pushing = asyncio.create_task(RemoteWritePush(NAME, buffer, client, buffer.metrics).run())
+    pushing = asyncio.create_task(DirectPush(NAME, buffer, client, buffer.metrics).run())
     buffer.changed(NAME).set()
     try:
         async with asyncio.timeout(60):

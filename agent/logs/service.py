@@ -1,0 +1,180 @@
+"""Logs in the agent: inputs → batcher → buffer → destinations, wired here and nowhere else."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from agent.buffer_file import BufferFile
+from agent.config import AgentConfig
+from agent.config.logs import LogScrapeConfig
+from agent.config.promtail import LogsConfig
+from agent.config.sharing import restricted
+from agent.destinations import Destinations, destination_names
+from agent.discovery import Tools
+from agent.job import JobTargets
+from agent.logs.batcher import LogBatcher
+from agent.logs.buffer import LogBuffer
+from agent.logs.job import LogJob, LogTarget
+from agent.logs.jobs import Labels, LogJobs
+from agent.logs.positions import forget_known, import_once
+from agent.stages.metrics import CustomMetrics
+from agent.targets import AnyTargets
+from pipeline.errors import PipelineError
+from pipeline.service import vital
+from pipeline.telemetry import AgentMetrics, LogInputMetrics
+from pipeline.tracing import Tracing
+from pipeline.wire.envelope import Signal
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S: Final = 5.0
+SETTLE_S: Final = 1.0
+FORGET_S: Final = 30.0
+
+
+@dataclass(slots=True)
+class LogService:
+    """Everything about logs of one agent; it exists where the configuration has a section `logs`.
+
+    `node` is the node whose files these are. `start` once the buffer's file is open; `drain`, then `close`.
+    """
+
+    file: BufferFile
+    tools: Tools
+    metrics: AgentMetrics
+    registry: CollectorRegistry
+    node: str
+    user_agent: str
+    tracing: Tracing
+    _buffer: LogBuffer = field(init=False)
+    _batcher: LogBatcher = field(init=False)
+    _destinations: Destinations = field(init=False)
+    _jobs: LogJobs = field(init=False)
+    _targets: AnyTargets[LogScrapeConfig, LogTarget] = field(init=False)
+    _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def start(self, config: AgentConfig) -> None:
+        """Take over what promtail had read, then let everything flow; raises PipelineError."""
+        logs = _section(config)
+        self._buffer = LogBuffer(self.file, destination_names(config, Signal.LOGS), self.metrics)
+        await self._buffer.start()
+        self._batcher = LogBatcher(self._buffer)
+        await self._batcher.start()
+        self._run(self._batcher.run(), "log-batches")
+        self._destinations = Destinations(self._buffer, self.metrics, self.user_agent, self.tracing)
+        await self._destinations.configure(config)
+        await import_once(logs.positions, self._batcher, _cursor_keys(logs))
+        self._jobs = LogJobs(self._batcher, LogInputMetrics(self.registry), CustomMetrics(self.registry))
+        self._targets = AnyTargets(self._job, self._found_jobs(logs), self.tools)
+        await self._jobs.configure(logs, labels_of(config))
+        self._run(self._targets.run(), "log-discovery")
+        self._run(self._follow(), "log-targets")
+        self._run(self._every(SETTLE_S, self._buffer.settle), "log-settle")
+        self._run(self._every(FORGET_S, self._forget_imported), "log-positions")
+
+    async def configure(self, config: AgentConfig) -> None:
+        """Go on with another configuration; raises PipelineError before anything changed."""
+        logs = _section(config)
+        await self._destinations.configure(config)
+        async with self._turn:
+            await self._jobs.configure(logs, labels_of(config))
+            self._targets.reload(self._found_jobs(logs))
+            self._jobs.follow(self._active())
+
+    def _job(self, config: LogScrapeConfig) -> LogJob:
+        return LogJob(config, self.node)
+
+    def _found_jobs(self, logs: LogsConfig) -> Sequence[LogScrapeConfig]:
+        """Return the jobs whose sources are discovered, each as this node's agent does it."""
+        # As promtail asks the API server for its own node's pods only.
+        return [restricted(job, self.node) for job in logs.scrape_configs if job.input in ("", "docker_sd_configs")]
+
+    def _active(self) -> dict[str, Sequence[LogTarget]]:
+        return {name: targets.active for name, targets in self._targets.by_job.items()}
+
+    async def _follow(self) -> None:
+        async for _ in self._targets.changes():
+            async with self._turn:
+                self._jobs.follow(self._active())
+
+    async def _forget_imported(self) -> None:
+        keys = (key.split(b"\0") for key in self._batcher.state(b"files\0"))
+        await forget_known(self._batcher, (key[3].decode(errors="surrogateescape") for key in keys if len(key) > 3))
+
+    async def _every(self, seconds: float, step: Any) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await step()
+            except PipelineError as error:
+                logger.error("the buffer could not be written: %s", error)
+
+    def _run(self, work: Any, name: str) -> None:
+        self._tasks.append(vital(asyncio.create_task(work, name=f"agent-{name}")))
+
+    async def drain(self) -> None:
+        """Stop reading, put on disk what was read, and give it a moment to leave; positions are with it on disk."""
+        for task in self._tasks:
+            if task.get_name() in ("agent-log-discovery", "agent-log-targets"):
+                task.cancel()
+        await self._jobs.stop()
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await self._batcher.flush()
+                await self._buffer.all_acknowledged()
+        except TimeoutError:
+            logger.info("logs that are not sent yet wait on disk, or in their files, for the next start")
+
+    async def close(self) -> None:
+        """End what is left. The buffer's file stays open."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, self._destinations.stop(), return_exceptions=True)
+        try:
+            await self._buffer.settle()
+        except PipelineError as error:
+            logger.error("the buffer could not be written: %s", error)
+
+    def ready(self) -> str | None:
+        """Return None while every part works; a receiver that is down, or a source that is not there, is no reason."""
+        ended = next((f"{task.get_name()} has ended" for task in self._tasks if task.done()), None)
+        return ended or self._jobs.ended() or self._destinations.ready()
+
+    @property
+    def by_job(self) -> Mapping[str, JobTargets[LogTarget]]:
+        """What discovery found for each job."""
+        return self._targets.by_job
+
+    @property
+    def jobs(self) -> Mapping[str, Any]:
+        """Each job whose sources are discovered."""
+        return self._targets.jobs
+
+    def troubles(self) -> dict[str, str | None]:
+        """Return of each job why it cannot read just now, or None; of the buffer, too, as `buffer`."""
+        return {**self._jobs.troubles(), "buffer": self._batcher.trouble()}
+
+
+def _section(config: AgentConfig) -> LogsConfig:
+    return config.logs if config.logs is not None else LogsConfig()
+
+
+def _cursor_keys(logs: LogsConfig) -> dict[str, bytes]:
+    """Return the state's key of each journal job's position (`agent.inputs.feed`)."""
+    return {
+        job.job_name: f"input/journal/{job.job_name}".encode() + b"\0position"
+        for job in logs.scrape_configs
+        if job.journal is not None
+    }
+
+
+def labels_of(config: AgentConfig) -> Labels:
+    """Return what every stream carries: the cluster, and external labels that it has no value for."""
+    external = dict(config.global_config.external_labels)
+    cluster = external.pop(config.cluster_label, "")
+    return Labels(external, {config.cluster_label: cluster} if cluster else {})
