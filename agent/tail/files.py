@@ -1,0 +1,70 @@
+"""The input that follows a job's files: finds them, reads them in turns, and lets them go."""
+
+import asyncio
+import resource
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from agent.logs.input import InputTools
+from agent.tail.follows import Follows
+from agent.tail.notify import notify
+from agent.tail.options import TailOptions, Target
+from agent.tail.reader import Reader
+from agent.tail.scan import Wanted
+from agent.tail.text import check_encoding
+from agent.tail.turns import Turns
+
+
+@dataclass(eq=False)
+class Files:
+    """Follows the files of one job (see `agent.logs.input.Input`); `imported` are promtail's positions, by path.
+
+    `follow` says which files; until then it reads nothing. Raises ValueError for an encoding that is not supported.
+    What `tools.keep.state` returns when `run` begins is where it goes on.
+    """
+
+    tools: InputTools
+    options: TailOptions = field(default_factory=TailOptions)
+    imported: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_encoding(self.options.encoding)
+        self._wanted: Sequence[Wanted] = ()
+        self._turns: Turns | None = None
+        self._reader: Reader | None = None
+
+    def follow(self, targets: Iterable[Target]) -> None:
+        """Follow the files of these targets from now on, and no others; raises ValueError for a bad pattern.
+
+        Files that no target names any more are read to their end first; what is known of them is kept while they exist.
+        """
+        self._wanted = [Wanted.of(target) for target in targets]
+        if self._turns is not None:
+            self._turns.want(self._wanted)
+
+    def trouble(self) -> str | None:
+        """See `agent.logs.input.Input`."""
+        troubles = self._reader.troubles if self._reader is not None else []
+        if not troubles:
+            return None
+        return troubles[0] + (f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else "")
+
+    async def run(self) -> None:
+        """See `agent.logs.input.Input`."""
+        threads = ThreadPoolExecutor(2, f"files {self.tools.job}")
+        max_open = self.options.max_open or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+        reader = Reader(self.tools, self.options, threads, max_open, asyncio.get_running_loop().time)
+        self._reader = reader
+        follows = Follows(self.tools, dict(self.imported), unpacks=self.options.decompression is not None)
+        follows.load()
+        try:
+            with notify(wanted=self.options.inotify) as changes:
+                self._turns = Turns(self.tools, self.options, reader, follows, changes)
+                self._turns.want(self._wanted)
+                await self._turns.run()
+        finally:
+            self._turns = self._reader = None
+            for follow in follows.all():
+                reader.forget(follow)
+            threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,194 @@
+"""All paths that a job follows, and what is remembered of them: nothing is read and nothing waited for here."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from agent.logs.input import InputTools
+from agent.tail.follow import Follow, Tail
+from agent.tail.position import Position, Row, done_key, prefix, read_key, read_position, read_row, row_key, text_of
+from agent.tail.rotated import base_of, packing
+from agent.tail.scan import Seen, Wanted
+from agent.tail.trace import Question, Traced
+
+logger = logging.getLogger(__name__)
+
+FILENAME = "filename"
+"""The label that says where a line is from, as promtail names it."""
+_KEPT_DONE = 2
+
+Key = tuple[str, int]
+"""A path, and which of the targets that name it: each with labels of its own reads it for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a search changed: paths whose files have to be looked for, those to look at now, and rows to forget."""
+
+    unclear: list[Follow] = field(default_factory=list)
+    stirred: list[Follow] = field(default_factory=list)
+    state: dict[bytes, bytes | None] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Follows:
+    """Paths by target. `imported` are offsets of another program; `unpacks`: compressed files are content, too."""
+
+    tools: InputTools
+    imported: dict[str, int]
+    unpacks: bool = False
+    _by: dict[Key, Follow] = field(default_factory=dict)
+    _rows: dict[Key, Row] = field(default_factory=dict)
+    _done: dict[Key, list[Position]] = field(default_factory=dict)
+    _names: dict[Key, int] = field(default_factory=dict)
+    _files: dict[str, list[int]] = field(default_factory=dict)
+    _inodes: dict[str, int] = field(default_factory=dict)
+
+    def load(self) -> None:
+        """Take what is remembered of files."""
+        for key, value in self.tools.keep.state(prefix(self.tools.job)).items():
+            kind, path, twin = read_key(key)
+            try:
+                if kind == "row":
+                    self._rows[path, twin] = read_row(value)
+                else:
+                    self._done.setdefault((path, twin), []).append(read_position(value))
+            except msgspec.DecodeError as error:
+                logger.error("what was remembered of %s cannot be read: %s", path, error)
+
+    def all(self) -> Iterable[Follow]:
+        """Return the paths that are followed."""
+        return self._by.values()
+
+    def remembered(self) -> list[str]:
+        """Return paths that are remembered but not followed."""
+        return [path for path, _ in self._rows]
+
+    def compare(self, seen: Seen, wanted: Sequence[Wanted]) -> Compared:
+        """Take what a search found."""
+        result, self._files = Compared(), seen.files
+        self._inodes = {path: stat.st_ino for path, stat in seen.stats.items()}
+        for path, targets in sorted(seen.files.items()):
+            is_part = self._is_part(path)
+            for twin, number in enumerate(targets):
+                labels = {**wanted[number].target.labels, FILENAME: text_of(path)}
+                self._found((path, twin), labels, seen, result, is_part=is_part)
+        for (path, twin), follow in self._by.items():
+            if len(seen.files.get(path, ())) <= twin and path not in seen.refused:
+                self._not_found(follow, wanted, result)
+        self._remember(seen, wanted, result)
+        return result
+
+    def _found(self, key: Key, labels: dict[str, str], seen: Seen, result: Compared, *, is_part: bool) -> None:
+        follow, stat = self._by.get(key), seen.stats[key[0]]
+        if follow is None:
+            if not is_part and self._names.get(key) != stat.st_ino:
+                result.unclear.append(self._new(key, labels))
+            return
+        follow.leaving = follow.part = is_part
+        follow.missing = False
+        if follow.labels != labels:
+            follow.relabel(labels, self.tools.make(labels))
+        newest = follow.chain[-1]
+        if (stat.st_ino != newest.position.inode or newest.renamed) and not is_part:
+            result.unclear.append(follow)
+        if (stat.st_size, stat.st_mtime_ns) != newest.seen or is_part:
+            result.stirred.append(follow)
+
+    def _not_found(self, follow: Follow, wanted: Sequence[Wanted], result: Compared) -> None:
+        result.stirred.append(follow)
+        if follow.path in self._files or not any(one.matches(follow.path) for one in wanted):
+            follow.leaving = True
+            return
+        follow.leaving = False
+        if not follow.missing or follow.chain[-1].source is None:
+            result.unclear.append(follow)
+        follow.missing = True
+
+    def _remember(self, seen: Seen, wanted: Sequence[Wanted], result: Compared) -> None:
+        """Look after what is remembered: a file may be there under another name, or nowhere any more."""
+        for key in [key for key in self._rows if key[0] in seen.missing]:
+            target = next((one.target for one in wanted if one.matches(key[0])), None)
+            if target is not None:
+                follow = self._new(key, {**target.labels, FILENAME: text_of(key[0])})
+                follow.missing = True
+                result.unclear.append(follow)
+            elif wanted:
+                del self._rows[key]
+                result.state[row_key(self.tools.job, *key)] = None
+                for position in self._done.pop(key, ()):
+                    result.state[done_key(self.tools.job, *key, position.inode)] = None
+        present = {stat.st_ino for path, stat in seen.stats.items() if not self._is_part(path)}
+        for follow in self._by.values():
+            for position in follow.done[:-_KEPT_DONE]:
+                if position.inode not in present:
+                    follow.done.remove(position)
+                    result.state[follow.done_key(position)] = None
+
+    def _is_part(self, path: str) -> bool:
+        """Return whether a file is an older part of a log that is followed itself: it is read as that one's."""
+        directory, _, name = path.rpartition("/")
+        base = base_of(name)
+        return base is not None and (f"{directory}/{base}" in self._files or (f"{directory}/{base}", 0) in self._by)
+
+    def _new(self, key: Key, labels: dict[str, str]) -> Follow:
+        follow = Follow(self.tools.job, *key, labels, self.tools.make(labels), done=self._done.pop(key, []))
+        row = self._rows.pop(key, None)
+        if row is not None:
+            follow.chain = [Tail(position, over=position.ended) for position in row.files]
+            if row.held:
+                follow.pipeline.restore(row.held)
+        self._by[key] = follow
+        return follow
+
+    def question(self, follow: Follow) -> Question:
+        """Return what is to be found out about a path's files."""
+        others = [
+            position
+            for other in self._by.values()
+            if other is not follow and other.twin == follow.twin
+            for position in (*(tail.position for tail in other.chain), *other.done)
+        ]
+        files, unpacks = self._files, self.unpacks
+        return Question(
+            follow.path,
+            [tail.position for tail in follow.chain],
+            list(follow.done),
+            others,
+            lambda path: path in files and (unpacks or not packing(path)),
+        )
+
+    def settle(self, follow: Follow, answer: Traced | None) -> None:
+        """Take the answer; a path that was only another name of another's file is not followed."""
+        if answer is None:
+            self._names[follow.path, follow.twin] = self._inodes.get(follow.path, 0)
+            return
+        is_new = not follow.chain and not follow.done
+        follow.apply(answer)
+        if answer.passed is not None:
+            passed = answer.passed.from_start()
+            passed.offset = answer.passed.stat.st_size
+            follow.done.append(passed)
+        offset = self.imported.pop(follow.path, None) if is_new and follow.twin == 0 else None
+        if offset is not None and follow.chain and answer.fresh[-1].stat.st_size >= offset:
+            follow.chain = follow.chain[-1:]
+            follow.chain[0].position.offset = offset
+
+    def finish(self, follow: Follow) -> dict[bytes, bytes | None]:
+        """Follow a path no longer; return the state that becomes true with it.
+
+        What nobody names any more is remembered: a target may come back. What is gone is forgotten.
+        """
+        key = follow.path, follow.twin
+        del self._by[key]
+        if follow.leaving and follow.chain and not follow.part:
+            self._rows[key] = Row([tail.position for tail in follow.chain])
+            self._done[key] = follow.done
+            return follow.state()
+        return {follow.key: None, **{follow.done_key(position): None for position in follow.done}}
+
+    def discard(self, follow: Follow) -> None:
+        """Follow a path no longer of which nothing was kept."""
+        del self._by[follow.path, follow.twin]

@@ -1,0 +1,285 @@
+"""Reading: block by block, whole lines to a path's stages, and what came of them with the position into the buffer."""
+
+import asyncio
+import errno
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from agent.logs.chunk import Chunk, Take
+from agent.logs.input import InputTools
+from agent.tail.follow import Follow, LostTrackError, Tail
+from agent.tail.lines import Lines, take_lines
+from agent.tail.options import TailOptions
+from agent.tail.source import Source, open_source
+from agent.tail.text import text_of
+from pipeline.errors import PermanentError
+
+logger = logging.getLogger(__name__)
+ResultT = TypeVar("ResultT")
+
+MOST_BYTES: Final = 256 * 1024
+LEAST_BYTES: Final = 16 * 1024
+_BLOCK_S: Final = 0.008
+"""How long the stages of one block may hold the loop; blocks become smaller where it is longer."""
+_RETRY_S: Final = 10.0
+_STOP_S: Final = 5.0
+
+
+@dataclass(eq=False)
+class Reader:
+    """Reads the files of one job, one after the other; `clock` is the loop's."""
+
+    tools: InputTools
+    options: TailOptions
+    threads: ThreadPoolExecutor
+    max_open: int
+    clock: Callable[[], float] = time.monotonic
+    holding: dict[Follow, None] = field(default_factory=dict)
+    _open: dict[Tail, Follow] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._buffer = bytearray(max(MOST_BYTES, self.options.limit.max_bytes + 4096))
+        self._block_bytes = MOST_BYTES
+
+    async def step(self, follow: Follow) -> bool:
+        """Read one block of a path's oldest file that has one; False where there is nothing to read now."""
+        for tail in list(follow.chain):
+            try:
+                has_more = not tail.over and await self._is_open(follow, tail) and tail.look()
+                if has_more and await self._block(follow, tail):
+                    return True
+            except LostTrackError:
+                follow.lost = True
+                return False
+            except PermanentError as error:
+                self.tell(follow.path, str(error))
+                tail.over = True
+            except OSError as error:
+                self._later(follow, tail, error)
+        return False
+
+    async def _is_open(self, follow: Follow, tail: Tail) -> bool:
+        if tail.source is not None:
+            return True
+        if self.clock() < tail.retry_s:
+            return False
+        position, packed = tail.position, self.options.decompression
+        unpack = packed is not None or tail.renamed
+        zlib_too = packed is not None and packed.format == "z"
+        try:
+            source = await self.in_thread(lambda: open_source(position.path, unpack=unpack, zlib_too=zlib_too))
+        except FileNotFoundError:
+            raise LostTrackError from None
+        stat = source.stat()
+        if stat.st_ino != position.inode:
+            source.close()
+            raise LostTrackError
+        early_s = stat.st_mtime + packed.initial_delay_s - self.tools.clock() if packed and source.packing else 0.0
+        if early_s > 0:
+            source.close()
+            # At most the whole delay, whatever the clock was set to.
+            tail.retry_s = self.clock() + min(early_s, packed.initial_delay_s if packed else 0.0)
+            return False
+        tail.source = source
+        self._told.pop(follow.path, None)
+        self._make_room(follow, tail)
+        return True
+
+    def _make_room(self, follow: Follow, tail: Tail) -> None:
+        """Close what was read longest ago, if it can be found again by its name."""
+        self._open[tail] = follow
+        excess = len(self._open) - self.max_open
+        if excess <= 0:
+            return
+        for other, of in list(self._open.items()):
+            if other.source is not None:
+                newest = bool(of.chain) and other is of.chain[-1]
+                if other is tail or not newest or of.missing or other.links == 0 or other.quiet_s is None:
+                    continue
+                other.close()
+            del self._open[other]
+            excess -= 1
+            if excess <= 0:
+                return
+
+    async def _block(self, follow: Follow, tail: Tail) -> bool:
+        """Read one block; return whether anything came of it."""
+        assert tail.source is not None
+        position, limit = tail.position, self.options.limit
+        window = memoryview(self._buffer)[: len(self._buffer) if tail.wide else self._block_bytes]
+        stamp = tail.stamp
+        filled, head = await self._read(tail.source, window, position.offset)
+        if not position.begins(head):
+            tail.truncated = True
+            raise LostTrackError
+        if position.head_bytes < len(head):
+            position.learn(head)
+        if tail.text is None or position.offset == 0:
+            tail.text = text_of(self.options.encoding, head)
+            if position.offset == 0 and tail.text.bom:
+                position.offset = len(tail.text.bom)
+                return True
+        if filled and not self._buffer[0] and not position.skipping and len(tail.text.newline) == 1:
+            return await self._pass_zeros(tail, filled, stamp)
+        lines = take_lines(
+            self._buffer,
+            filled,
+            tail.text,
+            max_bytes=limit.max_bytes,
+            keep_start=limit.cut,
+            skipping=position.skipping,
+        )
+        if not lines.consumed:
+            if filled == len(window) and not tail.wide:
+                tail.wide = True
+                return True
+            return await self._at_end(follow, tail, filled, stamp)
+        tail.wide, tail.quiet_s = False, None
+        position.offset += lines.consumed
+        position.skipping, position.written_ns = lines.skipping, stamp[1]
+        self._open[tail] = self._open.pop(tail, follow)
+        await self._give(follow, tail, lines)
+        return True
+
+    async def _read(self, source: Source, window: memoryview, offset: int) -> tuple[int, bytes]:
+        """Fill the window, and then look at the file's beginning: what was read is of the file that begins so."""
+        try:
+            return source.read_now(window, offset), source.head_now()
+        except BlockingIOError:
+            return await self.in_thread(lambda: (source.read(window, offset), source.head()))
+
+    async def _pass_zeros(self, tail: Tail, filled: int, stamp: tuple[int, int]) -> bool:
+        """Pass over zeros where a line should begin: a hole that truncating left, or room for lines to come."""
+        assert tail.source is not None
+        content = bytes(memoryview(self._buffer)[:filled]).lstrip(b"\0")
+        if content:
+            tail.position.offset += filled - len(content)
+            return True
+        source, offset = tail.source, tail.position.offset
+        behind = None if source.packing else await self.in_thread(lambda: source.past_zeros(offset))
+        if behind is None:
+            self._end(tail, 0, stamp)
+            return False
+        tail.position.offset = behind
+        return True
+
+    async def _at_end(self, follow: Follow, tail: Tail, filled: int, stamp: tuple[int, int]) -> bool:
+        assert tail.source is not None
+        self._end(tail, filled, stamp)
+        if tail.source.unpacked is None or not tail.source.unpacked.ended:
+            return False
+        if tail.rest:
+            await self.give_rest(follow, tail)
+        tail.position.ended = tail.over = True
+        await self.tools.keep.put(Take(follow.path, (), follow.state()))
+        return False
+
+    def _end(self, tail: Tail, filled: int, stamp: tuple[int, int]) -> None:
+        tail.seen, tail.rest = stamp, filled > 0
+        tail.quiet_s = self.clock() if tail.quiet_s is None else tail.quiet_s
+
+    async def give_rest(self, follow: Follow, tail: Tail) -> None:
+        """Give what is behind a file's last newline as a line: nobody will end it."""
+        assert tail.source is not None
+        assert tail.text is not None
+        position = tail.position
+        filled, _ = await self._read(tail.source, memoryview(self._buffer), position.offset)
+        filled -= filled % len(tail.text.newline)
+        tail.rest = False
+        if filled and not position.skipping:
+            rest = bytes(memoryview(self._buffer)[:filled])
+            position.offset += filled
+            await self._give(follow, tail, Lines(rest + tail.text.newline, filled))
+
+    async def _give(self, follow: Follow, tail: Tail, lines: Lines) -> None:
+        """Put what comes of lines into the buffer, and the position behind them with it."""
+        assert tail.text is not None
+        job, metrics = self.tools.job, self.tools.metrics
+        if lines.cut:
+            metrics.cut_lines.labels(job).inc(lines.cut)
+        if lines.dropped:
+            metrics.dropped_lines.labels(job, "line_too_long").inc(lines.dropped)
+            logger.error("%d lines of %s are longer than the limit: dropped", lines.dropped, follow.path)
+        metrics.read_bytes.labels(job).inc(lines.consumed)
+        chunks: list[Chunk] = []
+        if lines.block:
+            began_s = time.perf_counter()
+            block = tail.text.utf8(lines.block)
+            metrics.read_lines.labels(job).inc(block.count(b"\n"))
+            chunks = follow.pipeline.block(block, int(self.tools.clock() * 1e9))
+            self._adapt(time.perf_counter() - began_s, len(lines.block))
+        if follow.pipeline.due_ns() is not None:
+            self.holding[follow] = None
+        await self.tools.keep.put(Take(follow.path, tuple(chunks), follow.state()))
+
+    async def flush(self) -> None:
+        """Give what stages held back for long enough."""
+        now_ns = int(self.tools.clock() * 1e9)
+        for follow in list(self.holding):
+            due_ns = follow.pipeline.due_ns()
+            if due_ns is None:
+                del self.holding[follow]
+            elif due_ns <= now_ns:
+                chunks = tuple(follow.pipeline.flush(now_ns))
+                await self.tools.keep.put(Take(follow.path, chunks, follow.state()))
+
+    def wait_s(self) -> float | None:
+        """Return in how many seconds stages have something to give on; None while nothing waits for a time."""
+        due_ns = [due for follow in self.holding if (due := follow.pipeline.due_ns()) is not None]
+        return max(0.0, min(due_ns) / 1e9 - self.tools.clock()) if due_ns else None
+
+    def _adapt(self, took_s: float, size: int) -> None:
+        """Choose blocks that hold the loop for long enough to be worth it, and not for longer."""
+        if took_s > _BLOCK_S:
+            self._block_bytes = max(LEAST_BYTES, min(self._block_bytes, size) // 2)
+        elif took_s < _BLOCK_S / 4 and size > self._block_bytes // 2:
+            self._block_bytes = min(MOST_BYTES, self._block_bytes * 2)
+
+    def _later(self, follow: Follow, tail: Tail, error: OSError) -> None:
+        """Try a file again after a while; one without a handle left has to wait for others."""
+        tail.retry_s = self.clock() + (1.0 if error.errno in (errno.EMFILE, errno.ENFILE) else _RETRY_S)
+        tail.close()
+        self.tell(follow.path, f"{follow.path} cannot be read: {error.strerror}")
+
+    def tell(self, path: str, why: str) -> None:
+        """Say what is wrong with a path, once."""
+        if self._told.get(path) != why:
+            self._told[path] = why
+            self.tools.metrics.errors.labels(self.tools.job, "files").inc()
+            logger.warning("%s", why, extra={"job": self.tools.job})
+
+    def untell(self, path: str) -> None:
+        """What was wrong with a path is no more."""
+        self._told.pop(path, None)
+
+    def close(self, tail: Tail) -> None:
+        """Let a file go."""
+        tail.close()
+        self._open.pop(tail, None)
+
+    def forget(self, follow: Follow) -> None:
+        """Let all of a path's files go."""
+        for tail in follow.chain:
+            self.close(tail)
+        self.holding.pop(follow, None)
+        self._told.pop(follow.path, None)
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is wrong now, a sentence each."""
+        return list(self._told.values())
+
+    async def in_thread(self, work: Callable[[], ResultT]) -> ResultT:
+        """Do what may wait for the disk."""
+        future = asyncio.get_running_loop().run_in_executor(self.threads, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            # The file must not be closed under it; a server of files that is gone is not waited for for ever.
+            await asyncio.wait([future], timeout=_STOP_S)
+            raise

@@ -1,0 +1,88 @@
+"""Looking for files: which there are, of which targets. May wait for the disk."""
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+
+from agent.tail.glob import Listing, Pattern
+from agent.tail.options import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A target with its patterns read."""
+
+    target: Target
+    path: Pattern
+    exclude: Pattern | None
+
+    @staticmethod
+    def of(target: Target) -> "Wanted":
+        """Read a target's patterns; raises ValueError."""
+        return Wanted(target, Pattern(target.path), Pattern(target.exclude) if target.exclude else None)
+
+    def matches(self, path: str) -> bool:
+        """Return whether a file of this path is one of the target's."""
+        named = self.path.matches(path) or path == self.target.path
+        return named and not (self.exclude and (self.exclude.matches(path) or path == self.target.exclude))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a search found: of each file its targets (indices, with labels of their own each) and its stat.
+
+    `directories` are those that may get more of them; `refused` says why what is there is not read; `missing` are those
+    of the paths asked for that are not there.
+    """
+
+    files: dict[str, list[int]] = field(default_factory=dict)
+    stats: dict[str, os.stat_result] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+
+
+def scan(wanted: Sequence[Wanted], remembered: Collection[str]) -> Seen:
+    """Look for all files of targets, and whether the `remembered` ones are there."""
+    seen, listing = Seen(), Listing()
+    for number, one in enumerate(wanted):
+        for path in _paths(one, listing):
+            targets = seen.files.setdefault(path, [])
+            if all(wanted[other].target.labels != one.target.labels for other in targets):
+                targets.append(number)
+    for path in list(seen.files):
+        if not _look(path, seen):
+            del seen.files[path]
+    seen.directories.update(directory for directory in listing.seen if listing.seen[directory])
+    seen.missing.update(path for path in remembered if path not in seen.stats and not Path(path).exists())
+    return seen
+
+
+def _paths(one: Wanted, listing: Listing) -> set[str]:
+    literal = one.target.path
+    # A path that is there as it is written needs no reading as a pattern, as in promtail.
+    paths = {literal} if literal.startswith("/") and Path(literal).is_file() else set(one.path.files(listing))
+    if literal in paths:
+        listing.names(os.path.dirname(literal))  # noqa: PTH120
+    return {path for path in paths if one.matches(path)}
+
+
+def _look(path: str, seen: Seen) -> bool:
+    try:
+        stat = Path(path).stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        seen.refused[path] = f"{path}: {error.strerror}"
+        return False
+    if not S_ISREG(stat.st_mode):
+        if not S_ISDIR(stat.st_mode):
+            seen.refused[path] = f"{path} is not a regular file"
+        return False
+    seen.stats[path] = stat
+    if os.path.islink(path):  # noqa: PTH114
+        # It is written, and rotated, where it really is.
+        seen.directories.add(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
+    return True

@@ -1,0 +1,206 @@
+"""What became of a log's files: where those that were being read are now, and which were written since.
+
+The log's own name, the files beside it that rotation names so, and the files that those being read were last seen as
+are looked at from the newest to the oldest, until one is known. All that are newer are to be read.
+Everything here may wait for the disk.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from stat import S_ISREG
+
+from agent.tail.packed import packing_of
+from agent.tail.position import Position, digest
+from agent.tail.rotated import age, base_of, packing
+from agent.tail.source import head_of, open_file
+from pipeline.errors import PermanentError
+
+
+@dataclass(slots=True)
+class Part:
+    """One file there is: `path` as it is found, and what it begins with, decompressed."""
+
+    path: str
+    stat: os.stat_result
+    trouble: str = ""
+    _head: bytes | None = None
+
+    @property
+    def head(self) -> bytes:
+        """What its content begins with; empty where it cannot be read, for which `trouble` has the reason."""
+        if self._head is None:
+            self._head = self._read_head()
+        return self._head
+
+    def _read_head(self) -> bytes:
+        try:
+            fd = open_file(self.path)
+        except (OSError, PermanentError) as error:
+            self.trouble = str(error)
+            return b""
+        try:
+            return head_of(fd, packing_of(os.pread(fd, 8, 0), zlib_too=bool(packing(self.path))))
+        except (OSError, PermanentError) as error:
+            self.trouble = f"{self.path}: {error}"
+            return b""
+        finally:
+            os.close(fd)
+
+    def is_it(self, position: Position) -> bool:
+        """Return whether it is the file of a position, itself, with what was read of it still there."""
+        if self.stat.st_ino != position.inode:
+            return False
+        shorter = not self.is_packed and self.stat.st_size < position.offset
+        return not shorter and position.is_at(self.stat, self.head)
+
+    def is_copy(self, position: Position) -> bool:
+        """Return whether it is a copy of a position's file, compressed or not."""
+        return position.head_bytes > 0 and bool(self.head) and position.begins(self.head)
+
+    def from_start(self) -> Position:
+        """Return the position of somebody who read nothing of it."""
+        head, stat = self.head, self.stat
+        return Position(self.real, stat.st_dev, stat.st_ino, digest(head), len(head), 0, stat.st_mtime_ns)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether its name says that it is compressed."""
+        return bool(packing(self.path))
+
+    @property
+    def real(self) -> str:
+        """Where it really is: a link may lead elsewhere next time."""
+        return os.path.realpath(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """`places`: where each of the files being read is now, as far as it was found; `fresh`: newer ones, oldest first.
+
+    `passed` is the newest file that was there before the log was first seen: nobody reads it. `troubles` are reasons.
+    """
+
+    places: tuple[Part | None, ...] = ()
+    fresh: tuple[Part, ...] = ()
+    passed: Part | None = None
+    troubles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about one log. `known` are its files being read, oldest first, `done` those read to their end.
+
+    `others` are files of other logs that may be meant: one of them under this name is nothing new. `wanted` says which
+    of the rotated files that were there first are to be read, too.
+    """
+
+    path: str
+    known: Sequence[Position] = ()
+    done: Sequence[Position] = ()
+    others: Sequence[Position] = ()
+    wanted: Callable[[str], bool] = field(default=lambda _: False)
+
+
+def trace(question: Question) -> Traced | None:
+    """Look through a log's files; None where its name is only another name of another log's file."""
+    parts = list(_parts(question))
+    own = parts[-1] if parts and parts[-1].path == question.path else None
+    if own is not None and not question.known and any(own.is_it(other) for other in question.others):
+        return None
+    places, newest = _find(question, parts)
+    if newest >= 0:
+        fresh = parts[newest + 1 :]
+    elif question.known or question.done:
+        # Nothing is left of what was known: what was written since then is newer.
+        since_ns = max(position.written_ns for position in (*question.known, *question.done))
+        fresh = [part for part in parts if part is own or part.stat.st_mtime_ns >= since_ns]
+    else:
+        fresh = [part for part in parts if part is own or _is_wanted(part, question)]
+        older = [part for part in parts if part not in fresh]
+        fresh = [part for part in fresh if part is own or part.head]
+        return Traced((), tuple(fresh), older[-1] if older else None, _troubles(parts))
+    return Traced(places, tuple(part for part in fresh if part is own or part.head), None, _troubles(parts))
+
+
+def _is_wanted(part: Part, question: Question) -> bool:
+    return question.wanted(part.path) and not any(part.is_it(other) for other in question.others)
+
+
+def _troubles(parts: Sequence[Part]) -> tuple[str, ...]:
+    return tuple(part.trouble for part in parts if part.trouble)
+
+
+def _find(question: Question, parts: Sequence[Part]) -> tuple[tuple[Part | None, ...], int]:
+    """Return where the known files are, and the number of the newest part that is known at all (-1: none)."""
+    places: dict[int, int] = {}
+    for which, position in enumerate(question.known):
+        number = _last(parts, lambda part, position=position: part.is_it(position))  # type: ignore[misc]
+        if number >= 0:
+            places[which] = number
+    newest = max(places.values(), default=-1)
+    for position in question.done:
+        newest = max(newest, _last(parts[newest + 1 :], lambda part: part.is_it(position)) + newest + 1)  # noqa: B023
+    for which, position in enumerate(question.known):
+        if which in places:
+            continue
+        # Renamed it is not: it was copied or compressed, or it is gone. What others are is not looked at again.
+        taken = set(places.values())
+        number = _last(parts, lambda part: id(part) not in {id(parts[n]) for n in taken} and part.is_copy(position))  # noqa: B023
+        if number >= 0:
+            places[which] = number
+            newest = max(newest, number)
+    if newest < 0:
+        newest = max((_last(parts, lambda part: part.is_copy(position)) for position in question.done), default=-1)  # noqa: B023
+    found = tuple(parts[places[which]] if which in places else None for which in range(len(question.known)))
+    return found, newest
+
+
+def _last(parts: Sequence[Part], test: Callable[[Part], bool]) -> int:
+    for number in range(len(parts) - 1, -1, -1):
+        if test(parts[number]):
+            return number
+    return -1
+
+
+def _parts(question: Question) -> Iterator[Part]:
+    """Give the files that may be a log's, oldest first, its own name's last."""
+    real = os.path.realpath(question.path)
+    bases = dict.fromkeys(_base(position.path) for position in question.known if position.path)
+    seen = set[int]()
+    for base in [base for base in bases if base not in (question.path, real)]:
+        # A link led to another file before.
+        yield from _new(_beside(base), seen)
+        yield from _new([base], seen)
+    for base in dict.fromkeys((real, question.path)):
+        yield from _new(_beside(base), seen)
+    yield from _new([question.path], set())
+
+
+def _base(path: str) -> str:
+    directory, _, name = path.rpartition("/")
+    return f"{directory}/{base_of(name) or name}"
+
+
+def _beside(path: str) -> list[str]:
+    """Return the rotated files of a log, oldest first; of one that is just being compressed, what it is made of."""
+    directory, _, name = path.rpartition("/")
+    try:
+        names = os.listdir(directory or "/")  # noqa: PTH208
+    except OSError:
+        return []
+    aged = {sibling: found for sibling in names if (found := age(sibling, name)) is not None}
+    plain = [sibling for sibling in aged if not (packing(sibling) and sibling.rpartition(".")[0] in aged)]
+    return [f"{directory}/{sibling}" for sibling in sorted(plain, key=lambda sibling: aged[sibling])]
+
+
+def _new(paths: Sequence[str], seen: set[int]) -> Iterator[Part]:
+    for path in paths:
+        try:
+            stat = Path(path).stat()
+        except OSError:
+            continue
+        if S_ISREG(stat.st_mode) and stat.st_ino not in seen:
+            seen.add(stat.st_ino)
+            yield Part(path, stat)
