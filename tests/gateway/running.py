@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class Running:
         return f"{self.scheme}://127.0.0.1:{self.gateway.http_port}{path}"
 
     async def post(
-        self, path: str, body: bytes, headers: Mapping[str, str] | None = None, **more: Any
+        self, path: str, body: bytes | BytesIO, headers: Mapping[str, str] | None = None, **more: Any
     ) -> tuple[int, str, Mapping[str, str]]:
         """POST; returns status, text and headers."""
         sent = {**self.headers, **(headers or {})}
