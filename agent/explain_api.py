@@ -57,7 +57,7 @@ def add_routes(
 
 def _relabel_steps(asked: _Form, jobs: _Jobs) -> dict[str, Any]:
     job, labels = _asked_for(jobs, asked)
-    return {"steps": [_step(step) for step in trace(job.rules, labels)]}
+    return {"steps": [describe_step(step) for step in trace(job.rules, labels)]}
 
 
 def _scrape_pools(_: _Form, jobs: _Jobs) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def describe_explanation(found: Explanation) -> dict[str, Any]:
     return {
         "scrapePool": one.config.job_name,
         "discoveredLabels": dict(found.discovered),
-        "steps": [_step(step) for step in found.steps],
+        "steps": [describe_step(step) for step in found.steps],
         "state": found.state,
         **(_becomes(one) if isinstance(one, Target) else _becomes_nothing(one)),
         "sameLabels": [_other(target) for target in found.same],
@@ -112,7 +112,8 @@ def _becomes_nothing(dropped: Dropped) -> dict[str, Any]:
     return {**shown, "scrapeUrl": None, "scrapeInterval": None, "scrapeTimeout": None}
 
 
-def _step(step: RuleStep) -> dict[str, Any]:
+def describe_step(step: RuleStep) -> dict[str, Any]:
+    """Return what one rule did, as JSON has it."""
     changes = [{"label": c.name, "from": c.before or None, "to": c.after or None} for c in step.changes]
     output = {"rule": _rule(step.rule), "output": dict(step.labels), "keep": step.keep}
     return {**output, "value": step.value, "changes": changes}

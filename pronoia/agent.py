@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ from agent.service import Agent
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.telemetry import TracingMetrics
 from pipeline.tracing import open_tracing
+from pronoia.agent_file import node_name
 from pronoia.component import component_options, run_component
 from pronoia.reload import on_hangup, serve_reload
 from pronoia.version import VERSION
@@ -52,8 +52,7 @@ async def serve_agent(file: Path, data: Path, read: Callable[[], Loaded], *, bes
     for warning in loaded.warnings:
         logger.warning("%s", warning)
     registry = CollectorRegistry()
-    # HOSTNAME is what promtail's pods are given the node's name by.
-    node = os.environ.get("NODE_NAME") or os.environ.get("HOSTNAME") or socket.gethostname()
+    node = node_name(os.environ)
     tracing = open_tracing(loaded.config.tracing, "agent", VERSION, TracingMetrics(registry))
     part = Agent(loaded.config, data, registry, node, f"Pronoia/{VERSION}", tracing=tracing, load=read)
     part.files = lambda: [file, *included(file, part.config.scrape_config_files)]

@@ -1,11 +1,17 @@
 """The agent's configuration, from its own file or from the `agent` section of one for `up`."""
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agent.config import Loaded, build
 from pipeline.config import read
+
+
+def node_name(environment: Mapping[str, str]) -> str:
+    """Return the name of the node that an agent runs on; HOSTNAME is what promtail's pods are given it by."""
+    return environment.get("NODE_NAME") or environment.get("HOSTNAME") or socket.gethostname()
 
 
 def kind_of(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from agent.config import AgentConfig, build, secret_files
+from agent.config import AgentConfig, build, secret_files, without_destination
 from pipeline.config import Address, ConfigError, Document, Key, parse, read_text, validate
 from pronoia.agent_file import kind_of
 
@@ -65,8 +65,8 @@ def _check_agent(document: Document, at: Key, strict: bool) -> tuple[str, list[s
     loaded = build(document, os.environ, value, at, strict=strict)
     warnings = list(loaded.warnings)
     config = loaded.config
-    if not at and config.gateway is None and not config.remote_write:
-        warnings.append(f"{document.file}:1: names neither gateway nor remote_write: `pronoia agent` needs one of them")
+    if not at:
+        warnings += [f"{document.file}:1: {reason}" for reason in without_destination(config)]
     return f"an agent's configuration: {_parts(config)}", warnings
 
 
@@ -74,6 +74,8 @@ def _parts(config: AgentConfig) -> str:
     parts = [_number(config.scrape_configs, "scrape job"), _number(config.remote_write, "remote write receiver")]
     if config.operator is not None:
         parts.insert(1, "custom resources of the Prometheus operator")
+    if config.logs is not None:
+        parts += [_number(config.logs.scrape_configs, "log job"), _number(config.logs.all_clients, "Loki")]
     return ", ".join(parts + (["a gateway"] if config.gateway is not None else []))
 
 

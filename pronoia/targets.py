@@ -18,12 +18,13 @@ from agent.discovery import Tools
 from agent.targets import JobTargets, Target, find_once
 from pipeline.config import ConfigError
 from pipeline.telemetry import DiscoveryMetrics
-from pronoia.agent_file import load_agent
+from pronoia.agent_file import load_agent, node_name
 from pronoia.target_report import STATES, Report
 from pronoia.version import VERSION
 
 if TYPE_CHECKING:
     from agent.discovery.operator.follow import Refused
+    from pronoia.log_targets import LogReport
 
 
 @click.command("targets")
@@ -61,14 +62,18 @@ def targets(
         found = asyncio.run(_find(config, frozenset(jobs)))
     finally:
         logging.disable(logging.NOTSET)
-    if missing := set(jobs) - found.jobs.keys():
+    known = {*found.jobs, *(found.logs.names if found.logs is not None else ())}
+    if missing := set(jobs) - known:
         raise click.ClickException(f"{file} has no job named {', '.join(sorted(missing))}")
     report = Report(found.jobs, frozenset(states), tuple(word.lower() for word in words), explain or bool(words))
     if as_json:
         refused = [each.described() for each in found.refused]
-        click.echo(json.dumps({**report.as_json(), "refusedResources": refused}, ensure_ascii=False, indent=1))
+        logs = {} if found.logs is None else {"logs": found.logs.as_json(explained=explain or bool(words))}
+        click.echo(json.dumps({**report.as_json(), "refusedResources": refused, **logs}, ensure_ascii=False, indent=1))
     else:
-        click.echo("\n".join([report.as_text(), *(f"refused: {each}" for each in found.refused)]).strip("\n"))
+        of_logs = list(found.logs.as_text()) if found.logs is not None else []
+        lines = [report.as_text(), *(f"refused: {each}" for each in found.refused), *of_logs]
+        click.echo("\n".join(line for line in lines if line).strip("\n"))
     for failure in found.failures:
         click.echo(f"error: {failure}", err=True)
     raise SystemExit(1 if found.failures else 0)
@@ -80,6 +85,7 @@ class _Found:
     jobs: dict[str, JobTargets[Target]]
     refused: "tuple[Refused, ...]"
     failures: list[str]
+    logs: "LogReport | None"
 
 
 async def _find(config: AgentConfig, jobs: frozenset[str]) -> _Found:
@@ -89,4 +95,9 @@ async def _find(config: AgentConfig, jobs: frozenset[str]) -> _Found:
         tools = Tools(session, DiscoveryMetrics(registry))
         of_resources, refused = await custom_resources.find_once(config, tools, registry)
         chosen = [job for job in (*config.scrape_configs, *of_resources) if not jobs or job.job_name in jobs]
-        return _Found(await find_once(chosen, tools), refused, list(tools.failures.values()))
+        found, logs = await find_once(chosen, tools), None
+        if config.logs is not None:
+            from pronoia.log_targets import find_logs_once
+
+            logs = await find_logs_once(config, tools, jobs, node_name(os.environ))
+        return _Found(found, refused, list(tools.failures.values()), logs)

@@ -2,7 +2,7 @@
 
 from agent.config.agent import AgentConfig, BufferConfig, GatewayClientConfig
 from agent.config.lists import FileSdConfig, HttpSdConfig, StaticConfig
-from agent.config.load import Loaded, build, included, load, require_destination, secret_files
+from agent.config.load import Loaded, build, included, load, require_destination, secret_files, without_destination
 from agent.config.scrape import GlobalConfig, ScrapeConfig
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "load",
     "require_destination",
     "secret_files",
+    "without_destination",
 ]

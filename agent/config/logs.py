@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from agent.config.discoveries import Discoveries, TargetRule
 from agent.config.journal import JournalConfig
+from agent.config.kafka import KafkaSourceConfig
+from agent.config.loki_push import LokiPushConfig
 from agent.config.stages import PipelineStages
 from agent.config.syslog import SyslogConfig
 from pipeline.http_config import NullableSection
@@ -67,6 +69,10 @@ class LogScrapeConfig(Discoveries):
     """Follow systemd's journal."""
     syslog: SyslogConfig | None = None
     """Listen for syslog."""
+    loki_push_api: LokiPushConfig | None = None
+    """Take what is pushed as to a Loki."""
+    kafka: KafkaSourceConfig | None = None
+    """Read topics of Kafka."""
 
     @model_validator(mode="before")
     @classmethod

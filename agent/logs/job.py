@@ -18,6 +18,8 @@ from pipeline.wire.remote_write import Labels
 PATH: Final = "__path__"
 EXCLUDE: Final = "__path_exclude__"
 HOST: Final = "__host__"
+LOG_STREAM: Final = "__meta_docker_container_log_stream"
+STREAMS: Final = ("stdout", "stderr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class LogJob(AnyJob[LogTarget]):
         self, labels: dict[str, str], found: Mapping[str, str], shared: Mapping[str, str]
     ) -> LogTarget | Dropped:
         """Return what is to be read, or why nothing is."""
+        if self.config.docker_sd_configs:
+            return self._container(labels, found, shared)
         rule = run(self.rules, labels)
         if rule is not None:
             return Dropped(self.config, rule, "", found, shared)
@@ -78,10 +82,26 @@ class LogJob(AnyJob[LogTarget]):
             reason = f"{HOST} is {host}: that node's agent reads it (this one's node is {self.host})"
             return Dropped(self.config, None, reason, found, shared, is_elsewhere=True)
         path = labels.get(PATH, "")
-        if not path and not self.config.docker_sd_configs:
+        if not path:
             return Dropped(self.config, None, f"no {PATH}", found, shared)
         try:
             final = final_labels(labels)
         except ValueError as error:
             return Dropped(self.config, None, str(error), found, shared)
         return LogTarget(self.config, final, path, labels.get(EXCLUDE, ""), labels, found, shared)
+
+    def _container(
+        self, labels: dict[str, str], found: Mapping[str, str], shared: Mapping[str, str]
+    ) -> LogTarget | Dropped:
+        """Return a container of whose streams the rules keep one; its input relabels each stream by itself."""
+        rule = None
+        for stream in STREAMS:
+            tried = {**labels, LOG_STREAM: stream}
+            rule = run(self.rules, tried)
+            if rule is None:
+                try:
+                    final = final_labels(tried)
+                except ValueError as error:
+                    return Dropped(self.config, None, str(error), found, shared)
+                return LogTarget(self.config, final, "", "", labels, found, shared)
+        return Dropped(self.config, rule, "", found, shared)

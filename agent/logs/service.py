@@ -15,7 +15,7 @@ from agent.config.promtail import LogsConfig
 from agent.config.sharing import restricted
 from agent.destinations import Destinations, destination_names
 from agent.discovery import Tools
-from agent.job import JobTargets
+from agent.job import AnyJob, JobTargets
 from agent.logs.batcher import LogBatcher
 from agent.logs.buffer import LogBuffer
 from agent.logs.job import LogJob, LogTarget
@@ -151,7 +151,7 @@ class LogService:
         return self._targets.by_job
 
     @property
-    def jobs(self) -> Mapping[str, Any]:
+    def jobs(self) -> Mapping[str, AnyJob[LogTarget]]:
         """Each job whose sources are discovered."""
         return self._targets.jobs
 

@@ -27,11 +27,11 @@ def test_a_usable_file_is_told_what_it_is(tmp_path: Path) -> None:
 
 
 def test_each_mistake_is_a_line_with_file_line_key_and_reason(tmp_path: Path) -> None:
-    code, out, err = run(tmp_path, "scrape_configs:\n- {job_name: a, foo: 1}\n- {job_name: a}\nlogs: {}\n")
+    code, out, err = run(tmp_path, "scrape_configs:\n- {job_name: a, foo: 1}\n- {job_name: a}\nreceive: {}\n")
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         "f.yml:2: scrape_configs[0].foo: unknown key",
-        "f.yml:4: logs: is not supported yet",
+        "f.yml:4: receive: is not supported yet",
     ]
 
 
@@ -51,7 +51,7 @@ def test_a_file_without_destination_is_usable_and_says_what_it_lacks(tmp_path: P
     code, _, err = run(tmp_path, "scrape_configs: [{job_name: a}]")
     assert (code, err) == (
         0,
-        "warning: f.yml:1: names neither gateway nor remote_write: `pronoia agent` needs one of them\n",
+        "warning: f.yml:1: names no destination: an agent needs gateway or remote_write\n",
     )
 
 
