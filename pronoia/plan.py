@@ -1,7 +1,6 @@
 """What `pronoia up` runs: the sections of its file, and what it fills in where they say nothing."""
 
 import os
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ from ingester.config import IngesterConfig
 from pipeline.config import Address, ConfigError, Document, Mistake, parse, read, validate
 from pipeline.store import StoreConfig
 from pipeline.store.logs import LogStoreConfig
+from pronoia.this_machine import this_machine
 
 SECTIONS: Final = ("agent", "gateway", "ingester", "store", "log_store", "console")
-INTERVAL_S: Final = 5
-CLUSTER: Final = "local"
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 ResultT = TypeVar("ResultT")
@@ -42,6 +40,11 @@ class Plan:
     def agent(self) -> AgentConfig:
         """What the agent is to do."""
         return self.loaded.config
+
+
+def own_log(data: Path) -> Path:
+    """Return where the log of `up` itself is."""
+    return data / "pronoia.log"
 
 
 def make_plan(file: Path | None, data: Path, node: Address, *, strict: bool = False) -> Plan:
@@ -104,7 +107,7 @@ class _Planning:
             source = read(self.file, text_scalars=True)
             value = dict(source.value["agent"])
         else:
-            source, value = parse("{}", "up"), this_machine(node, gateway.listen.admin)
+            source, value = parse("{}", "up"), this_machine(node, gateway.listen.admin, own_log(self.data))
         if "gateway" not in value:
             value["gateway"] = {"url": self._own_gateway(gateway)}
         return build(source, os.environ, value, ("agent",), strict=strict)
@@ -127,17 +130,3 @@ class _Planning:
         except ConfigError as error:
             self.mistakes += error.mistakes
             return None
-
-
-def this_machine(node: Address, admin: Address) -> dict[str, Any]:
-    """Return an agent's configuration for this machine and the pipeline itself, every five seconds."""
-    labels = {"instance": socket.gethostname()}
-
-    def job(name: str, target: Address) -> dict[str, Any]:
-        return {"job_name": name, "static_configs": [{"targets": [f"{target.host}:{target.port}"], "labels": labels}]}
-
-    return {
-        "global": {"scrape_interval": f"{INTERVAL_S}s", "scrape_timeout": f"{INTERVAL_S}s"},
-        "cluster": CLUSTER,
-        "scrape_configs": [job("node", node), job("pronoia", admin)],
-    }

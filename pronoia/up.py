@@ -31,7 +31,8 @@ from pipeline.store.logs import LogStore
 from pipeline.telemetry import IngesterMetrics, LogMetrics, TracingMetrics
 from pipeline.tracing import Tracing, open_tracing
 from pronoia.component import run_component
-from pronoia.plan import SECTIONS, Plan, make_plan
+from pronoia.own_log import keep_own_log
+from pronoia.plan import SECTIONS, Plan, make_plan, own_log
 from pronoia.reload import on_hangup, serve_reload
 from pronoia.shown_targets import ShownTargets
 from pronoia.version import VERSION
@@ -57,6 +58,7 @@ def up(file: Path | None, data: Path, listen: str | None, log_level: str) -> Non
 
 async def serve_all(file: Path | None, data: Path, listen: Address | None) -> None:
     """Run everything until a signal asks to stop; raises PipelineError where it cannot start."""
+    keep_own_log(own_log(data))
     page = HostPage()
     # Its port is known only once it listens, and only a file says whether it is needed.
     looks = file is None or make_plan(file, data, page.address).looks_at_this_machine
@@ -184,12 +186,14 @@ def _row(letter: dict[str, Any]) -> DeadLetterRow:
 
 def summary(chosen: Plan, data: Path, port: int) -> str:
     """Say in three lines what runs and where to look."""
-    jobs = ", ".join(config.job_name for config in chosen.agent.scrape_configs) or "no jobs"
+    does = [f"scrapes {jobs}"] if (jobs := ", ".join(job.job_name for job in chosen.agent.scrape_configs)) else []
+    logs = chosen.agent.logs.scrape_configs if chosen.agent.logs is not None else ()
+    does += [f"reads logs ({', '.join(job.job_name for job in logs)})"] if logs else []
     sinks = ", ".join(config.name for config in chosen.ingester.sinks)
     http = chosen.gateway.listen.http
     return "\n".join(
         (
-            f"Pronoia scrapes {jobs} and delivers to {sinks}; what it keeps is in {data}/.",
+            f"Pronoia {', '.join([*does, f'delivers to {sinks}'])}; what it keeps is in {data}/.",
             f"Look at it:   http://127.0.0.1:{port}",
             f"Send it more: remote write to http://{http.host}:{http.port}/api/v1/write. Ctrl-C stops; nothing is lost."
             if http
