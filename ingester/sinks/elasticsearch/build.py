@@ -4,6 +4,7 @@ from ingester.config import SinkConfig
 from ingester.sinks.elasticsearch.client import Client
 from ingester.sinks.elasticsearch.documents import Documents
 from ingester.sinks.elasticsearch.logs import LogDocuments
+from ingester.sinks.elasticsearch.metrics import MetricDocuments
 from ingester.sinks.elasticsearch.setup import Setup
 from ingester.sinks.elasticsearch.sink import ElasticsearchSink
 from ingester.sinks.kinds import SinkTools
@@ -14,5 +15,5 @@ def build(config: SinkConfig, tools: SinkTools) -> ElasticsearchSink:
     section = config.elasticsearch
     assert section is not None
     client = Client(section, clock=tools.clock)
-    documents: Documents = LogDocuments(section)
+    documents: Documents = LogDocuments(section) if section.signal == "logs" else MetricDocuments(section)
     return ElasticsearchSink(config.name, section, client, documents, Setup(config.name, section, client), tools.clock)

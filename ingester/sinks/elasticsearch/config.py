@@ -81,6 +81,8 @@ class ElasticsearchConfig(HttpClientConfig):
     """Copies of each shard."""
     refresh_interval: Annotated[str, Field(pattern=r"^(-1|\d+(ms|s|m))$")] = "5s"
     """How soon a new index shows what came."""
+    max_fields: Annotated[int, Field(ge=100)] = 5000
+    """How many fields an index may have: one for each name of a metric (metrics)."""
     lifecycle_policy: str = ""
     """The ILM policy of new indices (Elasticsearch). OpenSearch's ISM attaches its policies by itself."""
     max_request_bytes: Annotated[Bytes, Field(ge=2**16, le=2**26)] = 8 * 2**20
@@ -96,6 +98,8 @@ class ElasticsearchConfig(HttpClientConfig):
             raise ValueError("dataset with a {label} and datasets need one another: every dataset is an index a day")
         if not self.is_dataset_followed:
             _parse_dataset_name(self.dataset)
+        if self.signal == "metrics" and "fields" in self.model_fields_set:
+            raise ValueError("fields is for logs: the labels of metrics are searched as labels.NAME")
         keys = [bool(self.api_key.get_secret_value()), self.api_key_file is not None]
         others = (self.basic_auth, self.authorization, self.oauth2, self.bearer_token_file)
         bearer = bool(self.bearer_token.get_secret_value())

@@ -1,7 +1,7 @@
 """The index template: how the documents' fields are indexed. Pure: configuration in, a request's body out.
 
 Only declared fields are indexed (`dynamic: false`), and labels are one field each way (`flattened`, in OpenSearch
-`flat_object`), so that no label can make the mapping grow.
+`flat_object`), so that no label can make the mapping grow. Metrics alone have a field for every name, up to a bound.
 """
 
 import hashlib
@@ -40,12 +40,17 @@ def make_template(config: ElasticsearchConfig, *, opensearch: bool, lifecycle: b
     if config.lifecycle_policy:
         settings["index.lifecycle.name"] = config.lifecycle_policy
     labels = _LABELS_OPENSEARCH if opensearch else _LABELS
-    fields = _FIELDS[config.signal](config, labels)
+    mappings = _MAPPINGS[config.signal](config, labels, opensearch)
+    if config.signal == "metrics":
+        settings["index.mapping.total_fields.limit"] = config.max_fields
+        if not opensearch:
+            # A name too many is kept and not indexed; OpenSearch refuses the document instead.
+            settings["index.mapping.total_fields.ignore_dynamic_beyond_limit"] = True
     body: Template = {
         "index_patterns": [f"{template_name(config)}-*"],
         "priority": PRIORITY,
         "version": VERSION,
-        "template": {"settings": settings, "mappings": {"dynamic": False, "properties": fields}},
+        "template": {"settings": settings, "mappings": mappings},
     }
     if config.data_stream:
         body["data_stream"] = {}
@@ -63,20 +68,40 @@ def is_current(found: Mapping[str, Any], wanted: Template) -> bool:
     return version > VERSION or (found.get("_meta") or {}).get("digest") == wanted["_meta"]["digest"]
 
 
-def _logs(config: ElasticsearchConfig, labels: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+def _logs(config: ElasticsearchConfig, labels: Mapping[str, Any], opensearch: bool) -> dict[str, Any]:
+    properties = {
         "@timestamp": {"type": "date_nanos"},
         # Lines are looked for by words; how often a word stands in one says nothing.
         "message": {"type": "text", "norms": False},
-        "orchestrator.cluster.name": _KEYWORD,
-        "event.dataset": _KEYWORD,
-        "labels": labels,
+        **_common(labels),
         "metadata": labels,
         **dict.fromkeys(config.fields.values(), _KEYWORD),
     }
+    return {"dynamic": False, "properties": properties}
 
 
-_FIELDS: Final = {"logs": _logs}
+def _metrics(config: ElasticsearchConfig, labels: Mapping[str, Any], opensearch: bool) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"type": "object", "dynamic": True}
+    if not opensearch:
+        # Names with dots in them are names, not paths: `a` and `a.b` may both be metrics.
+        metrics["subobjects"] = False
+    properties = {
+        "@timestamp": {"type": "date"},
+        **_common(labels),
+        "metrics": metrics,
+        "special": labels,
+        "histograms": {"type": "object", "enabled": False},
+    }
+    # Values are averaged and added up, which takes no index.
+    value = {"path_match": "metrics.*", "mapping": {"type": "double", "index": False}}
+    return {"dynamic": False, "dynamic_templates": [{"values": value}], "properties": properties}
+
+
+def _common(labels: Mapping[str, Any]) -> dict[str, Any]:
+    return {"orchestrator.cluster.name": _KEYWORD, "event.dataset": _KEYWORD, "labels": labels}
+
+
+_MAPPINGS: Final = {"logs": _logs, "metrics": _metrics}
 
 
 def _digest(body: Template) -> str:
