@@ -25,6 +25,10 @@ class Attempts:
         self.trouble = None
         self._backoff.reset()
 
+    def wait_s(self) -> float:
+        """Return how long to wait before the next try: 0 where the last one worked."""
+        return self._backoff.next_s() if self.trouble is not None else 0.0
+
     async def run(self, attempt: Callable[[], Awaitable[None]]) -> None:
         """Do it for ever: each PipelineError is counted, logged if it is news, and followed by another try."""
         while True:

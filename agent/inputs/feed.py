@@ -66,6 +66,14 @@ class Feed:
             chunks = self._pipeline.flush(int(self._tools.clock() * 1_000_000_000), everything=True)
             await self._give(chunks, None, durable=True)
 
+    async def forget(self) -> None:
+        """Give what is held back, and keep no position any more: the source is gone for good."""
+        await self.end()
+        async with self._turn:
+            nothing = {self._key + _POSITION: None, self._key + _HELD: None}
+            await self._tools.keep.put(Take(self._lane_key, (), nothing))
+            self._position = self._held = b""
+
     async def _give(self, chunks: Sequence[Chunk], position: bytes | None, durable: bool) -> None:
         state: dict[bytes, bytes | None] = {}
         if position is not None and position != self._position:
