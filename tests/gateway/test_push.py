@@ -241,7 +241,8 @@ async def _status(run: Running, *batches: Batch, token: str | None = "secret-1")
 async def test_a_stream_without_a_valid_token_is_unauthenticated(tmp_path: Path) -> None:
     async with running(tmp_path) as run:
         for token in ("no", None):
-            assert (await _status(run, batch(own(0), 0), token=token))[0] is grpc.StatusCode.UNAUTHENTICATED
+            # Without a batch on its way, whose stream being reset could come before why.
+            assert (await _status(run, token=token))[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_batch_of_another_cluster_ends_the_stream_and_is_not_lost_as_refused(tmp_path: Path) -> None:
