@@ -6,80 +6,100 @@ but for the last).
 """
 
 import re
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from agent.config.stage_kinds import CriStage, JsonStage
 from agent.logs.entry import Entry
 from agent.stages.extract import json_step
 from agent.stages.held import pack_entry, unpack_entry
-from agent.stages.label_stages import valid
 from agent.stages.lang.layout import compile_layout
 from agent.stages.step import Run, Step, Then
 from agent.stages.timestamp import Clock
 from agent.stages.values import as_text
 
 # As promtail's own expression: the parts are cut off from the left, and only the stream has to be one of two.
-CRI: Final = re.compile(r"(\S+) (stdout|stderr) (\S+) (.*)", re.DOTALL | re.ASCII)
+CRI: Final = re.compile(r"([^\t\n\f\r ]+) (stdout|stderr) ([^\t\n\f\r ]+) (.*)", re.DOTALL)
 
 Key = tuple[tuple[str, str], ...]
 
 
+class Container:
+    """A stage that unwraps lines, at work on one source; `unknown` are the extracted values that each line has anew."""
+
+    kind: ClassVar[str]
+    unknown: ClassVar[tuple[str, ...]]
+
+    def __init__(self, then: Then, run: Run, partial: "Partial | None" = None) -> None:
+        self._then = then
+        self.clock = Clock(compile_layout("RFC3339Nano"), run)
+        self.partial = partial
+        """What is held back of lines whose end is to come."""
+
+    def __call__(self, entry: Entry) -> None:
+        """Unwrap an entry's line."""
+        raise NotImplementedError
+
+    def _unwrapped(self, entry: Entry, time: str, line: str) -> None:
+        """Set labels, time and line from what was extracted; what has no text leaves them as they are."""
+        extracted = entry.extracted
+        stream = as_text(extracted.get("stream"))
+        if stream is not None:
+            entry.labels["stream"] = stream
+        self.clock.set(entry, extracted.get(time))
+        text = as_text(extracted.get(line))
+        if text is not None:
+            entry.line = text
+        self._then(entry)
+
+
+class Docker(Container):
+    """The `docker` stage: `{"log": …, "stream": …, "time": …}`."""
+
+    kind = "docker"
+    unknown = ("output", "timestamp")
+
+    def __init__(self, then: Then, run: Run) -> None:
+        super().__init__(then, run)
+        self._extract = _DOCKER.bind(lambda entry: self._unwrapped(entry, "timestamp", "output"), run)
+
+    def __call__(self, entry: Entry) -> None:
+        """Unwrap an entry's line."""
+        entry.extracted.update(entry.labels)
+        self._extract(entry)
+
+
+class Cri(Container):
+    """The `cri` stage."""
+
+    kind = "cri"
+    unknown = ("time", "flags", "content")
+
+    def __call__(self, entry: Entry) -> None:
+        """Unwrap an entry's line."""
+        extracted = entry.extracted
+        extracted.update(entry.labels)
+        found = CRI.fullmatch(entry.line)
+        # Without a match these may be there all the same: as labels, or by what stages before this one found.
+        if found is not None:
+            extracted["time"], extracted["stream"], extracted["flags"], extracted["content"] = found.groups()
+        self._unwrapped(entry, "time", "content")
+
+
+_DOCKER: Final = json_step(JsonStage(expressions={"output": "log", "stream": "stream", "timestamp": "time"}))
+
+
 def docker_step() -> Step:
-    """Return the `docker` stage: `{"log": …, "stream": …, "time": …}`."""
-    extract = json_step(JsonStage(expressions={"output": "log", "stream": "stream", "timestamp": "time"}))
-    parse = compile_layout("RFC3339Nano")
-
-    def bind(then: Then, run: Run) -> Then:
-        clock = Clock(parse, run)
-
-        def unwrap(entry: Entry) -> None:
-            extracted = entry.extracted
-            stream = as_text(extracted.get("stream"))
-            if stream is not None:
-                entry.labels["stream"] = stream
-            clock.set(entry, extracted.get("timestamp"))
-            output = as_text(extracted.get("output"))
-            if output is not None:
-                entry.line = output
-            then(entry)
-
-        parsed = extract.bind(unwrap, run)
-
-        def with_labels(entry: Entry) -> None:
-            entry.extracted.update(entry.labels)
-            parsed(entry)
-
-        return with_labels
-
-    return Step(bind)
+    """Return the `docker` stage."""
+    return Step(Docker)
 
 
 def cri_step(config: CriStage) -> Step:
     """Return the `cri` stage."""
-    parse = compile_layout("RFC3339Nano")
 
     def bind(then: Then, run: Run) -> Then:
-        clock, partial = Clock(parse, run), Partial(config, then)
+        partial = Partial(config, then)
         run.holds.insert(0, partial)
-
-        def unwrap(entry: Entry) -> None:
-            extracted = entry.extracted
-            extracted.update(entry.labels)
-            found = CRI.fullmatch(entry.line)
-            if found is not None:
-                extracted["time"], extracted["stream"], extracted["flags"], extracted["content"] = found.groups()
-            # Without a match these may still be there: labels of the source, or what stages before this one found.
-            stream = as_text(extracted.get("stream"))
-            if stream is not None and valid(stream):
-                entry.labels["stream"] = stream
-            clock.set(entry, extracted.get("time"))
-            for source in ("content", "tags"):
-                line = as_text(extracted.get(source))
-                if line is not None:
-                    entry.line = line
-            partial.take(entry)
-
-        return unwrap
+        return Cri(partial.take, run, partial)
 
     return Step(bind)
 
@@ -96,6 +116,10 @@ class Partial:
 
     def __bool__(self) -> bool:
         return bool(self._lines)
+
+    def holds(self, key: Key) -> bool:
+        """Tell whether a part is held of the stream with these labels, in any order."""
+        return tuple(sorted(key)) in self._lines
 
     def take(self, entry: Entry) -> None:
         """Hold back a partial line, or join a full one with what came before it."""

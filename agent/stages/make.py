@@ -10,9 +10,11 @@ from prometheus_client import Counter
 from agent.config.stages import MatchStage, StageConfig
 from agent.logs.pipeline import MakePipeline, Pipeline
 from agent.stages import containers, extract, label_stages, limit, line_stages, metrics, multiline, selection, timestamp
+from agent.stages.blocks import at_once, one_by_one
 from agent.stages.lang.selector import parse_selector
+from agent.stages.lines import walks
 from agent.stages.metrics import CustomMetrics, Vector
-from agent.stages.pipeline import SourcePipeline, start
+from agent.stages.pipeline import SourcePipeline
 from agent.stages.step import Run, Step, chain
 from agent.stages.streams import Streams
 from pipeline.telemetry import LogInputMetrics
@@ -24,7 +26,8 @@ class StageTools:
 
     `last` are the labels that every entry carries whatever stages do, the cluster's; `first` are external labels, for
     entries that have none of their name. `custom` exposes what `metrics` stages make. `tenant` is whose entries are
-    that no stage gives to another. `clock_ns` gives Unix nanoseconds, `random` numbers from 0 to below 1.
+    that no stage gives to another. `clock_ns` gives Unix nanoseconds, `random` numbers from 0 to below 1. `accelerated`
+    says whether lines are walked by the compiled code; left out, where there is one.
     """
 
     job: str
@@ -35,19 +38,22 @@ class StageTools:
     tenant: str = ""
     clock_ns: Callable[[], int] = time.time_ns
     random: Callable[[], float] = random_numbers.random
+    accelerated: bool | None = None
 
 
 def make_pipelines(stages: Sequence[StageConfig], tools: StageTools) -> MakePipeline:
     """Compile a job's stages; what comes makes the pipeline of a source with these labels."""
     steps = tuple(compile_stage(stage, tools) for stage in stages)
+    walk = walks(tools.accelerated)
     drop = _Drops(tools.metrics.dropped_lines, tools.job)
 
     def make(labels: Mapping[str, str]) -> Pipeline:
         run = Run(drop)
         dropped = tools.metrics.dropped_metadata.labels(tools.job).inc
-        streams = Streams(tools.first, tools.last, dropped, tools.tenant)
+        streams = Streams(tools.first, tools.last, dropped, tools.tenant, walk.encode)
         first = chain(steps, streams.add, run)
-        return SourcePipeline(run, streams, first, start(labels, first), tools.clock_ns)
+        lines = at_once(steps, labels, first, run, streams, walk) or one_by_one(labels, first)
+        return SourcePipeline(run, streams, first, lines, tools.clock_ns)
 
     return make
 
@@ -57,13 +63,13 @@ class _Drops:
 
     def __init__(self, counter: Counter, job: str) -> None:
         self._counter, self._job = counter, job
-        self._by_reason: dict[str, Callable[[], None]] = {}
+        self._by_reason: dict[str, Callable[[float], None]] = {}
 
-    def __call__(self, reason: str) -> None:
+    def __call__(self, reason: str, lines: int = 1) -> None:
         count = self._by_reason.get(reason)
         if count is None:
             count = self._by_reason[reason] = self._counter.labels(self._job, reason).inc
-        count()
+        count(lines)
 
 
 def compile_stage(stage: StageConfig, tools: StageTools) -> Step:

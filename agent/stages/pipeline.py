@@ -1,16 +1,14 @@
 """The stages of one job at work on one source: see `agent.logs.pipeline`."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from agent.logs.chunk import Chunk
 from agent.logs.entry import Entry
+from agent.stages.blocks import Lines, LineTimes, as_utf8
 from agent.stages.held import held_entries
 from agent.stages.step import Run, Then
 from agent.stages.streams import Streams
-
-Lines = Callable[[bytes, int], None]
-"""Take whole lines, and when they were read; what comes of them goes to the streams."""
 
 
 class SourcePipeline:
@@ -18,11 +16,14 @@ class SourcePipeline:
 
     def __init__(self, run: Run, streams: Streams, first: Then, lines: Lines, clock_ns: Callable[[], int]) -> None:
         self._run, self._streams, self._first, self._lines, self._clock_ns = run, streams, first, lines, clock_ns
+        self._times = LineTimes()
 
     def block(self, block: bytes, now_ns: int) -> list[Chunk]:
         """Make entries of a file's lines."""
         self._run.now_ns = now_ns
-        self._lines(block, now_ns)
+        if block:
+            whole = block.count(b"\n") + (not block.endswith(b"\n"))
+            self._lines(as_utf8(block), self._times.take(now_ns, whole))
         return self._take()
 
     def entries(self, entries: Iterable[Entry]) -> list[Chunk]:
@@ -70,14 +71,3 @@ class SourcePipeline:
     def _take(self) -> list[Chunk]:
         pause_s, self._run.pause_s = self._run.pause_s, 0.0
         return self._streams.take(pause_s)
-
-
-def start(labels: Mapping[str, str], first: Then) -> Lines:
-    """Return how a block goes through stages line by line."""
-    labels = dict(labels)
-
-    def lines(block: bytes, now_ns: int) -> None:
-        for line in block.decode("utf-8", "replace").removesuffix("\n").split("\n"):
-            first(Entry(labels.copy(), now_ns, line, {}, labels.copy()))
-
-    return lines

@@ -29,6 +29,13 @@ class Hold(Protocol):
         """Hold back what `held` returned before a restart."""
 
 
+class Drop(Protocol):
+    """Counts lines that a stage drops, by its reason."""
+
+    def __call__(self, reason: str, lines: int = 1, /) -> None:
+        """Count so many."""
+
+
 @dataclass(slots=True)
 class Run:
     """One source's run through its job's stages.
@@ -37,7 +44,7 @@ class Run:
     the pipeline's order. `pause_s` is how long the source should not be read after this. `drop` counts by a reason.
     """
 
-    drop: Callable[[str], None]
+    drop: "Drop"
     now_ns: int = 0
     pause_s: float = 0.0
     holds: list[Hold] = field(default_factory=list)

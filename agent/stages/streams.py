@@ -6,17 +6,23 @@ Entries of one stream stay in the order they came in; streams with equal labels 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from agent.logs.chunk import Chunk
 from agent.logs.entry import Entry
-from pipeline.wire.loki import encode_entry, encode_labels, encode_stream
+from agent.stages.encode import encode_at
+from agent.stages.lines import Encode
+from pipeline.wire.loki import STREAM, STREAM_LABELS, encode_labels, encode_metadata
+from pipeline.wire.protobuf import encode_bytes, encode_varint
 
 TENANT: Final = "__tenant_id__"
 """The label by which a stage says whose an entry is; it goes no further. Source: promtail, client/client.go."""
 
 _NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:.]*", re.ASCII)
+_STREAM: Final = bytes([STREAM])
 _NS_PER_MS: Final = 1_000_000
+_MIN_NS, _MAX_NS = -(2**63), 2**63 - 1
 _MAX_KNOWN: Final = 10_000
 """Label sets that are kept from block to block: a label that is new on every line must not fill the memory."""
 MAX_METADATA: Final = 128
@@ -34,6 +40,11 @@ class Stream:
     items: int = 0
     earliest_ns: int = 0
     latest_ns: int = 0
+
+    def encoded(self) -> list[bytes]:
+        """Return the parts of a `streams` field of a request: see `pipeline.wire.loki.encode_stream`."""
+        labels = encode_bytes(STREAM_LABELS, self.labels)
+        return [_STREAM, encode_varint(len(labels) + sum(map(len, self.pieces))), labels, *self.pieces]
 
     def add(self, encoded: bytes, items: int, earliest_ns: int, latest_ns: int) -> None:
         """Take encoded entries."""
@@ -55,8 +66,14 @@ class Streams:
     """
 
     def __init__(
-        self, first: Mapping[str, str], last: Mapping[str, str], dropped: Callable[[int], object], tenant: str = ""
+        self,
+        first: Mapping[str, str],
+        last: Mapping[str, str],
+        dropped: Callable[[int], object],
+        tenant: str = "",
+        encode: Encode = encode_at,
     ) -> None:
+        self._encode = encode
         self._first, self._last, self._dropped, self._tenant = first, last, dropped, tenant
         self._known: dict[tuple[tuple[str, str], ...], Stream] = {}
         self._by_text: dict[tuple[str, bytes], Stream] = {}
@@ -66,10 +83,13 @@ class Streams:
         """Take an entry that has gone through the stages."""
         time_ns = entry.time_ns
         metadata = entry.metadata
-        encoded = encode_entry(
-            time_ns, entry.line.encode("utf-8", "replace"), self._within(metadata) if metadata else ()
-        )
-        self.stream(entry.labels).add(encoded, 1, time_ns, time_ns)
+        line = entry.line.encode("utf-8", "replace")
+        pairs = encode_metadata(self.within(metadata, 1).items()) if metadata else b""
+        stream = self.stream(entry.labels)
+        if _MIN_NS <= time_ns <= _MAX_NS:
+            stream.add(self._encode(time_ns, line, pairs), 1, time_ns, time_ns)
+        else:
+            stream.add(encode_at(time_ns, line, pairs), 1, time_ns, time_ns)
 
     def stream(self, labels: Mapping[str, str]) -> Stream:
         """Return the stream of these labels, to be added to before the next `take`."""
@@ -93,16 +113,17 @@ class Streams:
         self._known[key] = stream
         return stream
 
-    def _within(self, metadata: Mapping[str, str]) -> list[tuple[str, str]]:
-        pairs, left_bytes = list[tuple[str, str]](), MAX_METADATA_BYTES
+    def within(self, metadata: Mapping[str, str], lines: int) -> Mapping[str, str]:
+        """Return what Loki takes of an entry's metadata; the rest is counted as dropped, for so many lines."""
+        kept, left_bytes = dict[str, str](), MAX_METADATA_BYTES
         for name, value in metadata.items():
             left_bytes -= len(name.encode()) + len(value.encode())
-            if len(pairs) == MAX_METADATA or left_bytes < 0:
+            if len(kept) == MAX_METADATA or left_bytes < 0:
                 break
-            pairs.append((name, value))
-        if len(pairs) < len(metadata):
-            self._dropped(len(metadata) - len(pairs))
-        return pairs
+            kept[name] = value
+        if len(kept) < len(metadata):
+            self._dropped((len(metadata) - len(kept)) * lines)
+        return kept
 
     def take(self, pause_s: float = 0.0) -> list[Chunk]:
         """Return what came since the last time, by tenant; `pause_s` is said with the first of them."""
@@ -115,7 +136,7 @@ class Streams:
         for tenant, streams in by_tenant.items():
             chunks.append(
                 Chunk(
-                    b"".join([encode_stream(stream.labels, b"".join(stream.pieces)) for stream in streams]),
+                    b"".join(chain.from_iterable(map(Stream.encoded, streams))),
                     sum(stream.items for stream in streams),
                     min(stream.earliest_ns for stream in streams) // _NS_PER_MS,
                     max(stream.latest_ns for stream in streams) // _NS_PER_MS,

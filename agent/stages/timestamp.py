@@ -49,6 +49,10 @@ class Clock:
         self.last_ns: dict[tuple[tuple[str, str], ...], int] = {}
         """By labels, the times that were set last."""
 
+    def note(self, key: tuple[tuple[str, str], ...], time_ns: int) -> None:
+        """Take note of the last time of a stream whose lines were read without this clock."""
+        self.last_ns[key] = time_ns
+
     def set(self, entry: Entry, value: Any) -> None:
         """Set an entry's time from a value."""
         text = as_text(value)

@@ -145,10 +145,15 @@ def encode_entry(time_ns: int, line: bytes, metadata: Iterable[tuple[str, str]] 
     """Encode one entry as a field of a stream; times before 1970 are negative, as in the Timestamp message."""
     seconds, nanos = divmod(time_ns, NS)
     stamp = (b"\x08" + encode_varint(seconds) if seconds else b"") + (b"\x10" + encode_varint(nanos) if nanos else b"")
-    content = encode_bytes(TIMESTAMP, stamp) + encode_bytes(LINE, line)
+    return encode_bytes(ENTRY, encode_bytes(TIMESTAMP, stamp) + encode_bytes(LINE, line) + encode_metadata(metadata))
+
+
+def encode_metadata(metadata: Iterable[tuple[str, str]]) -> bytes:
+    """Encode structured metadata as the fields of an entry that stand behind its line."""
+    content = b""
     for name, value in metadata:
         content += encode_bytes(METADATA, encode_bytes(0x0A, name.encode()) + encode_bytes(0x12, value.encode()))
-    return encode_bytes(ENTRY, content)
+    return content
 
 
 def encode_stream(labels: bytes, entries: bytes) -> bytes:

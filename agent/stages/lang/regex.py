@@ -6,7 +6,7 @@ nothing counts characters.
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import re2
 
@@ -14,37 +14,54 @@ Span = tuple[int, int]
 """Where a group is, in bytes; (-1, -1) where it took no part."""
 
 
+_ANYWHERE: Final = re2._Anchor.UNANCHORED
+
+
+def _compiled(pattern: str, *, captures: bool) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = not captures
+    try:
+        return re2.compile(pattern.encode(), options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else error
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise ValueError(f"error parsing regexp: {text}: `{pattern}`") from error
+
+
 class Regex:
     """One expression, ready to search in text."""
 
-    __slots__ = ("_search", "groups", "named", "pattern")
+    __slots__ = ("_find", "_iterate", "_test", "groups", "named")
 
     def __init__(self, pattern: str) -> None:
         """Compile it; raises ValueError in RE2's words."""
-        options = re2.Options()
-        options.log_errors = False
-        try:
-            compiled = re2.compile(pattern.encode(), options)
-        except re2.error as error:
-            reason = error.args[0] if error.args else error
-            text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-            raise ValueError(f"error parsing regexp: {text}: `{pattern}`") from error
-        self.pattern = pattern
-        self._search: Final = compiled
+        compiled = _compiled(pattern, captures=True)
+        self._iterate: Final = compiled.finditer
+        # RE2 itself below its Python wrapper, which takes as long again to make an object of what was found.
+        self._find: Final = compiled._regexp.Match
+        self._test: Final = _compiled(pattern, captures=False)._regexp.Match
         self.groups: Final = cast(int, compiled.groups)
         by_name = cast("dict[bytes, int]", compiled.groupindex)
         self.named: Final = tuple((name.decode(), index) for name, index in sorted(by_name.items(), key=lambda i: i[1]))
 
     def matches(self, text: str) -> bool:
         """Tell whether it is found anywhere."""
-        return self._search.search(text.encode()) is not None
+        data = text.encode("utf-8", "replace")
+        return bool(self._test(_ANYWHERE, data, 0, len(data))[0][0] >= 0)
 
     def extract(self, text: str) -> dict[str, str] | None:
         """Return the first match's named groups, "" for those that took no part; None where there is no match."""
-        found = self._search.search(text.encode())
-        if found is None:
+        data = text.encode("utf-8", "replace")
+        spans = self._find(_ANYWHERE, data, 0, len(data))
+        if spans[0][0] < 0:
             return None
-        return {name: (found[index] or b"").decode(errors="replace") for name, index in self.named}
+        found = {}
+        for name, index in self.named:
+            start, end = spans[index]
+            # A group without part is at -1 to -1, where there is nothing.
+            found[name] = data[start:end].decode("utf-8", "replace")
+        return found
 
     def spans(self, text: bytes) -> Iterator[tuple[Span, ...]]:
         """Yield each match that does not overlap the one before it: where it and its groups are.
@@ -52,7 +69,7 @@ class Regex:
         As in Go, an empty match directly behind a match does not count.
         """
         groups, behind = range(self.groups + 1), -1
-        for found in self._search.finditer(text):
+        for found in self._iterate(text):
             spans = tuple(found.span(index) for index in groups)
             if spans[0] == (behind, behind):
                 continue

@@ -1,0 +1,119 @@
+"""The Python beside `_lines`: see `lines`."""
+
+import re
+from typing import Final
+
+import msgspec
+
+from agent.stages.encode import encode, encode_second
+from agent.stages.lang.layout import compile_layout
+from pipeline.wire.loki import NS
+
+Part = tuple[bytes, int, int, int, int]
+
+_TIME: Final = rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
+_CRI: Final = re.compile(_TIME + rb" std(out|err) F ([^\n]*)\n")
+_WHOLE_TIME: Final = re.compile(_TIME)
+_MAX_SECONDS: Final = 9_000_000_000
+"""Times are 64-bit nanoseconds here: what does not fit is left to the stage."""
+_MAX_KNOWN: Final = 4096
+
+_parse = compile_layout("RFC3339Nano")
+_seconds: dict[tuple[bytes, bytes], tuple[int, bytes] | None] = {}
+"""By a time's text to the second and its zone: Unix seconds, and these encoded; None where it is no usable time."""
+
+
+def _second(text: bytes, zone: bytes) -> tuple[int, bytes] | None:
+    try:
+        seconds = _parse((text + zone).decode(), 0) // NS
+    except ValueError:
+        found = None
+    else:
+        found = (seconds, encode_second(seconds)) if 0 < seconds < _MAX_SECONDS else None
+    if len(_seconds) >= _MAX_KNOWN:
+        _seconds.clear()
+    _seconds[text, zone] = found
+    return found
+
+
+class _Out:
+    """What has been encoded of one stream."""
+
+    __slots__ = ("entries", "metadata", "times")
+
+    def __init__(self, metadata: bytes) -> None:
+        self.metadata, self.entries, self.times = metadata, list[bytes](), list[int]()
+
+    def part(self) -> Part | None:
+        if not self.entries:
+            return None
+        return b"".join(self.entries), len(self.entries), min(self.times), max(self.times), self.times[-1]
+
+
+def walk_cri(
+    block: bytes, at: int, held: int, out_metadata: bytes, err_metadata: bytes
+) -> tuple[int, Part | None, Part | None]:
+    """Encode lines of container runtimes."""
+    out, err = _Out(out_metadata), _Out(err_metadata)
+    known = _seconds
+    for match in iter(_CRI.scanner(block, at).match, None):  # type: ignore[attr-defined] # not in typeshed
+        text, fraction, zone, which, line = match.groups()
+        second = known.get((text, zone)) or _second(text, zone)
+        if second is None or held & (1 if which == b"out" else 2):
+            break
+        nanos = int(fraction if len(fraction) == 9 else fraction.ljust(9, b"0")) if fraction else 0
+        stream = out if which == b"out" else err
+        stream.entries.append(encode(second[1], nanos, line, stream.metadata))
+        stream.times.append(second[0] * NS + nanos)
+        at = match.end()
+    return at, out.part(), err.part()
+
+
+class _Docker(msgspec.Struct):
+    log: str
+    stream: str
+    time: str
+
+
+_decode = msgspec.json.Decoder(_Docker).decode
+
+
+def walk_docker(
+    block: bytes, at: int, held: int, out_metadata: bytes, err_metadata: bytes
+) -> tuple[int, Part | None, Part | None]:
+    """Encode lines of Docker's json-file driver."""
+    out, err = _Out(out_metadata), _Out(err_metadata)
+    known, find = _seconds, block.find
+    while (end := find(b"\n", at)) >= 0:
+        try:
+            one = _decode(block[at:end])
+        except (msgspec.DecodeError, RecursionError):
+            break
+        match = _WHOLE_TIME.fullmatch(one.time.encode())
+        if match is None or one.stream not in ("stdout", "stderr"):
+            break
+        text, fraction, zone = match.groups()
+        second = known.get((text, zone)) or _second(text, zone)
+        if second is None or held & (1 if one.stream == "stdout" else 2):
+            break
+        nanos = int(fraction.ljust(9, b"0")) if fraction else 0
+        stream = out if one.stream == "stdout" else err
+        stream.entries.append(encode(second[1], nanos, one.log.encode(), stream.metadata))
+        stream.times.append(second[0] * NS + nanos)
+        at = end + 1
+    return at, out.part(), err.part()
+
+
+def walk_plain(block: bytes, time_ns: int, metadata: bytes) -> Part | None:
+    """Encode lines as they are."""
+    lines = block.removesuffix(b"\n").split(b"\n") if block else []
+    entries, (seconds, nanos) = list[bytes](), divmod(time_ns, NS)
+    second = encode_second(seconds)
+    for line in lines:
+        if nanos == NS:
+            seconds, nanos = seconds + 1, 0
+            second = encode_second(seconds)
+        entries.append(encode(second, nanos, line, metadata))
+        nanos += 1
+    last_ns = time_ns + len(lines) - 1
+    return (b"".join(entries), len(lines), time_ns, last_ns, last_ns) if lines else None
