@@ -90,6 +90,31 @@ def parse(text: str) -> tuple[Matcher, ...]:
     return tuple(matchers)
 
 
+def parse_braces(text: str) -> tuple[tuple[Matcher, ...], int]:
+    """Read the selector in braces that a text begins with, and return where it ends; raises SelectorError.
+
+    As in LogQL, at least one matcher must not match the empty string.
+    """
+    position = _skip(text, 0)
+    if text[position : position + 1] != "{":
+        raise SelectorError(f"{{ is missing at character {position + 1} of {text!r}")
+    matchers: list[Matcher] = []
+    position = _parse_braces(text, position + 1, matchers)
+    if all(matcher.test()("") for matcher in matchers):
+        raise SelectorError("a selector needs at least one matcher that does not match the empty string")
+    return tuple(matchers), position
+
+
+def parse_string(text: str, position: int) -> tuple[str, int]:
+    """Read a string literal behind blanks, and return where it ends; raises SelectorError."""
+    position = _skip(text, position)
+    value = _STRING.match(text, position)
+    if value is None:
+        raise SelectorError(f"a string in quotes is missing at character {position + 1} of {text!r}")
+    plain = value[3] if value[3] is not None else _unescape(value[1] if value[1] is not None else value[2])
+    return plain, value.end()
+
+
 def show_series(labels: tuple[tuple[str, str], ...]) -> str:
     """Write a label set as a selector that finds it: `name{a="b"}`."""
     name = next((value for label, value in labels if label == NAME), "")
@@ -121,12 +146,8 @@ def _parse_braces(text: str, position: int, matchers: list[Matcher]) -> int:
         elif operator is None:
             raise SelectorError(f"=, !=, =~ or !~ is missing at character {label.end() + 1} of {text!r}")
         else:
-            value = _STRING.match(text, operator.end())
-            if value is None:
-                raise SelectorError(f"a string in quotes is missing at character {operator.end() + 1} of {text!r}")
-            plain = value[3] if value[3] is not None else _unescape(value[1] if value[1] is not None else value[2])
+            plain, position = parse_string(text, operator.end())
             matchers.append(Matcher(name, Operator(operator[1]), plain))
-            position = value.end()
         position = _skip(text, position)
         if position < len(text) and text[position] == ",":
             position += 1

@@ -14,6 +14,7 @@ from console.sources import TargetsWanted
 from pipeline.config import Address
 from pipeline.errors import PermanentError, TransientError
 from pipeline.store import Store, StoreConfig
+from pipeline.store.logs import LogStore, LogStoreConfig
 
 STATES = ("down", "unknown", "up", "duplicate", "unusable", "dropped")
 
@@ -90,6 +91,7 @@ class Shown:
 @dataclass
 class Running:
     store: Store
+    logs: LogStore
     shown: Shown
     session: aiohttp.ClientSession
     url: str
@@ -103,12 +105,15 @@ class Running:
 async def console(tmp_path: Path) -> AsyncIterator[Running]:
     registry = CollectorRegistry()
     store = Store(StoreConfig(path=tmp_path / "store.db"), registry)
+    logs = LogStore(LogStoreConfig(path=tmp_path / "logs.db"), registry)
     await store.start()
+    await logs.start()
     shown = Shown()
     config = ConsoleConfig(listen=Address(host="127.0.0.1", port=0), allowed_hosts=("console.example",))
-    part = Console(config, store, shown.sources(), registry)
+    part = Console(config, store, shown.sources(), registry, logs=logs)
     await part.start()
     async with aiohttp.ClientSession() as session:
-        yield Running(store, shown, session, f"http://127.0.0.1:{part.port}")
+        yield Running(store, logs, shown, session, f"http://127.0.0.1:{part.port}")
     await part.drain()
     await store.close()
+    await logs.close()
