@@ -263,6 +263,8 @@ class Agent:
         """Serve what is found and scraped and why, and how the last reload went, in the shapes of Prometheus' API."""
         add_status_route(app, lambda: self.reload_status)
         targets_api.add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
+        # Where promtail's probes ask.
+        app.router.add_get("/ready", self._tell_ready)
         app.router.add_get("/api/v1/logs/targets", self._tell_logs)
         app.router.add_route("*", "/api/v1/logs/targets/explain", self._explain_logs)
         app.router.add_get("/api/v1/sharing", self._tell_share)
@@ -273,6 +275,10 @@ class Agent:
             lambda: self._targets.by_job,
             lambda target: self._share.is_ours(target),
         )
+
+    async def _tell_ready(self, _: web.Request) -> web.Response:
+        reason = self.ready()
+        return web.Response(text="Ready\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
 
     async def _tell_logs(self, _: web.Request) -> web.Response:
         if self._logs is None:
