@@ -129,6 +129,9 @@ class Desk:
     clock: Callable[[], float] | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
+    def __post_init__(self) -> None:
+        self._metrics = LogInputMetrics(self.registry)
+
     def tools(self, job: str = "job") -> InputTools:
         given: dict[str, Any] = {"clock": self.clock} if self.clock is not None else {}
         return InputTools(
@@ -136,7 +139,7 @@ class Desk:
             lambda _: NoStages(self.holding),
             self.relabel,
             self.memory,
-            LogInputMetrics(self.registry),
+            self._metrics,
             **given,
         )
 
