@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from agent.config.discoveries import Discoveries, TargetRule
 from agent.config.journal import JournalConfig
 from agent.config.kafka import KafkaSourceConfig
+from agent.config.kubernetes_events import KubernetesEventsConfig
 from agent.config.loki_push import LokiPushConfig
 from agent.config.stages import PipelineStages
 from agent.config.syslog import SyslogConfig
@@ -73,6 +74,8 @@ class LogScrapeConfig(Discoveries):
     """Take what is pushed as to a Loki."""
     kafka: KafkaSourceConfig | None = None
     """Read topics of Kafka."""
+    kubernetes_events: KubernetesEventsConfig | None = None
+    """Read a cluster's events, by one agent of all."""
 
     @model_validator(mode="before")
     @classmethod
