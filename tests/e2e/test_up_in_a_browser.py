@@ -201,3 +201,63 @@ async def look_at_a_thousand(browser: Chromium, url: str) -> None:
     await browser.click("button.open")
     await browser.until("return document.querySelector('.same')?.innerText.includes('/7')")
     assert await browser.complaints() == []
+
+
+async def test_lines_written_to_a_file_are_seen_as_they_come_and_found(tmp_path: Path) -> None:
+    folder = tmp_path / "up"
+    (folder / "logs").mkdir(parents=True)
+    shop, mail = folder / "logs" / "shop.log", folder / "logs" / "mail.log"
+    shop.write_text("".join(f"level=info request {n} from 10.1.2.{n % 250}\n" for n in range(1_000)))
+    files = {"targets": ["localhost"], "labels": {"job": "shop", "__path__": f"{folder}/logs/*.log"}}
+    listen = {name: f"127.0.0.1:{free_port()}" for name in ("http", "grpc", "admin")}
+    logs = {"scrape_configs": [{"job_name": "shop", "static_configs": [files]}]}
+    (folder / "up.yml").write_text(json.dumps({"agent": {"logs": logs}, "gateway": {"listen": listen}}))
+    running = Up(folder, "--config", "up.yml")
+    await running.start()
+    try:
+        async with Chromium(tmp_path / "chromium") as browser:
+            await look_at_logs(browser, f"http://127.0.0.1:{running.port}/#/logs", shop, mail)
+            await browser.click("nav a[data-page=overview]")
+            delivered = "return document.querySelector('main').innerText.includes('1,004')"
+            await browser.until(delivered)
+    finally:
+        await running.process.stop()
+
+
+def write(file: Path, text: str) -> None:
+    with file.open("a") as opened:
+        opened.write(text)
+
+
+async def look_at_logs(browser: Chromium, url: str, shop: Path, mail: Path) -> None:
+    rows = "return document.querySelectorAll('.entry').length === arguments[0]"
+    first = "return document.querySelector('.entry .line')?.textContent === arguments[0]"
+    await browser.open(url)
+    await browser.until(rows, 200, deadline_s=40)
+    await browser.until("return document.getElementById('log-status').textContent.startsWith('1,000 lines')")
+    assert await browser.run("return document.querySelector('rect.column.info') !== null"), "the histogram is drawn"
+    write(shop, "level=error order 550e8400-e29b-41d4-a716-446655440000 failed\n")
+    await browser.until(first, "level=error order 550e8400-e29b-41d4-a716-446655440000 failed")
+    write(mail, "a first line of another file\nTraceback\n")
+    await browser.until(first, "Traceback")
+    await browser.type("#log-search", "e29b-41d4")
+    await browser.until(rows, 1)
+    write(shop, "level=warn again E29B-41D4\n")
+    await browser.until(first, "level=warn again E29B-41D4")
+    await browser.run("location.hash = '#/logs'")
+    await browser.until(rows, 200)
+    await browser.click("#add-filter")
+    await browser.click("[data-name=filename]")
+    await browser.click(f"[data-value='{mail}']")
+    await browser.until(rows, 2)
+    assert await browser.complaints() == []
+
+
+async def test_without_a_file_this_machines_logs_and_its_own_are_seen(up: Up, tmp_path: Path) -> None:
+    async with Chromium(tmp_path / "chromium") as browser:
+        only = json.dumps([["job", "=", "pronoia"]])
+        await browser.open(f"http://127.0.0.1:{up.port}/#/logs?match={only}&q=partitions")
+        await browser.until("return document.querySelectorAll('.entry').length === 2", deadline_s=40)
+        await browser.click(".entry")
+        await browser.until("return document.querySelector('.detail pre').textContent.includes('store-logs')")
+        assert await browser.complaints() == []
