@@ -42,18 +42,10 @@ cdef class Out:
     cdef Py_ssize_t size
     cdef Py_ssize_t room
     cdef Py_ssize_t items
-    cdef int64_t earliest_ns, latest_ns, last_ns
-    cdef const uint8_t *metadata
-    cdef Py_ssize_t metadata_size
+    cdef int64_t earliest_ns, latest_ns
 
     def __dealloc__(self):
         PyMem_Free(self.start)
-
-    cdef void begin(self, bytes metadata):
-        # The caller holds the metadata for as long as the walk takes.
-        self.metadata = <const uint8_t *>PyBytes_AS_STRING(metadata)
-        self.metadata_size = PyBytes_GET_SIZE(metadata)
-        self.size = self.items = 0
 
     cdef int reserve(self, Py_ssize_t more) except -1:
         cdef Py_ssize_t room
@@ -66,14 +58,17 @@ cdef class Out:
             self.start, self.room = start, room
         return 0
 
-    cdef inline int add(self, int64_t seconds, int64_t nanos, const uint8_t *line, Py_ssize_t length) except -1:
+    cdef inline int add(
+        self, int64_t seconds, int64_t nanos, const uint8_t *line, Py_ssize_t length, bytes metadata
+    ) except -1:
         cdef uint8_t[32] head
         cdef uint8_t *at = head
         cdef uint8_t *out
         cdef Py_ssize_t stamp, head_size
+        cdef Py_ssize_t behind = PyBytes_GET_SIZE(metadata)
         cdef int64_t time_ns = seconds * NS + nanos
-        if self.room - self.size < length + self.metadata_size + OVERHEAD:
-            self.reserve(length + self.metadata_size + OVERHEAD)
+        if self.room - self.size < length + behind + OVERHEAD:
+            self.reserve(length + behind + OVERHEAD)
         # The time's length is below 128, so one byte in front of it is enough.
         at += 2
         if seconds:
@@ -89,13 +84,13 @@ cdef class Out:
         head_size = at - head
         out = self.start + self.size
         out[0] = ENTRY
-        out = put_varint(out + 1, <uint64_t>(head_size + length + self.metadata_size))
+        out = put_varint(out + 1, <uint64_t>(head_size + length + behind))
         memcpy(out, head, head_size)
         memcpy(out + head_size, line, length)
         out += head_size + length
-        if self.metadata_size:
-            memcpy(out, self.metadata, self.metadata_size)
-            out += self.metadata_size
+        if behind:
+            memcpy(out, PyBytes_AS_STRING(metadata), behind)
+            out += behind
         self.size = out - self.start
         if self.items == 0:
             self.earliest_ns = self.latest_ns = time_ns
@@ -103,19 +98,47 @@ cdef class Out:
             self.earliest_ns = time_ns
         elif time_ns > self.latest_ns:
             self.latest_ns = time_ns
-        self.last_ns = time_ns
         self.items += 1
         return 0
 
     cdef object part(self):
-        if self.items == 0:
+        """Return what was added, and begin anew."""
+        items = self.items
+        if items == 0:
             return None
         entries = PyBytes_FromStringAndSize(<char *>self.start, self.size)
         if self.room > KEEP_BYTES:
             PyMem_Free(self.start)
             self.start = NULL
             self.room = 0
-        return entries, self.items, self.earliest_ns, self.latest_ns, self.last_ns
+        self.size = self.items = 0
+        return entries, items, self.earliest_ns, self.latest_ns
+
+
+cdef class Walk:
+    """The entries of one walk: of two streams, or of one into which both go."""
+
+    cdef bytes out_metadata, err_metadata
+    cdef bint joined
+    cdef int64_t out_ns, err_ns
+
+    def __cinit__(self, bytes out_metadata, bytes err_metadata, bint joined):
+        self.out_metadata, self.err_metadata, self.joined = out_metadata, err_metadata, joined
+        self.out_ns = self.err_ns = -1
+        # A walk that ran out of memory may have left some.
+        OUT.size = OUT.items = ERR.size = ERR.items = 0
+
+    cdef inline int add(
+        self, bint to_err, int64_t seconds, int64_t nanos, const uint8_t *line, Py_ssize_t length
+    ) except -1:
+        if not to_err:
+            self.out_ns = seconds * NS + nanos
+            return OUT.add(seconds, nanos, line, length, self.out_metadata)
+        self.err_ns = seconds * NS + nanos
+        return (OUT if self.joined else ERR).add(seconds, nanos, line, length, self.err_metadata)
+
+    cdef object ended(self, Py_ssize_t at):
+        return at, OUT.part(), ERR.part(), self.out_ns, self.err_ns
 
 
 cdef Out OUT = Out()
@@ -205,7 +228,9 @@ cdef inline const uint8_t *read_time(
     return at if 0 < seconds[0] < 9000000000LL else NULL
 
 
-def walk_cri(bytes block not None, Py_ssize_t at, int held, bytes out_metadata not None, bytes err_metadata not None):
+def walk_cri(
+    bytes block not None, Py_ssize_t at, int held, bytes out_metadata not None, bytes err_metadata not None, bint joined
+):
     """Encode lines of container runtimes."""
     cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(block)
     cdef const uint8_t *end = start + PyBytes_GET_SIZE(block)
@@ -213,8 +238,7 @@ def walk_cri(bytes block not None, Py_ssize_t at, int held, bytes out_metadata n
     cdef const uint8_t *behind
     cdef const uint8_t *content
     cdef int64_t seconds, nanos
-    OUT.begin(out_metadata)
-    ERR.begin(err_metadata)
+    cdef Walk walk = Walk(out_metadata, err_metadata, joined)
     while line < end:
         behind = <const uint8_t *>memchr(line, 10, end - line)
         if behind == NULL:
@@ -223,13 +247,13 @@ def walk_cri(bytes block not None, Py_ssize_t at, int held, bytes out_metadata n
         if content == NULL or behind - content < 10:
             break
         if memcmp(content, b" stdout F ", 10) == 0 and not held & 1:
-            OUT.add(seconds, nanos, content + 10, behind - content - 10)
+            walk.add(False, seconds, nanos, content + 10, behind - content - 10)
         elif memcmp(content, b" stderr F ", 10) == 0 and not held & 2:
-            ERR.add(seconds, nanos, content + 10, behind - content - 10)
+            walk.add(True, seconds, nanos, content + 10, behind - content - 10)
         else:
             break
         line = behind + 1
-    return line - start, OUT.part(), ERR.part()
+    return walk.ended(line - start)
 
 
 cdef inline bint starts(const uint8_t **at, const uint8_t *end, const char *text, Py_ssize_t size) noexcept nogil:
@@ -316,7 +340,7 @@ cdef inline int hex_digit(uint8_t of) noexcept nogil:
 
 
 def walk_docker(
-    bytes block not None, Py_ssize_t at, int held, bytes out_metadata not None, bytes err_metadata not None
+    bytes block not None, Py_ssize_t at, int held, bytes out_metadata not None, bytes err_metadata not None, bint joined
 ):
     """Encode lines of Docker's json-file driver, as it writes them: log, stream, time."""
     cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(block)
@@ -326,8 +350,7 @@ def walk_docker(
     cdef const uint8_t *here
     cdef int64_t seconds, nanos
     cdef bint to_err
-    OUT.begin(out_metadata)
-    ERR.begin(err_metadata)
+    cdef Walk walk = Walk(out_metadata, err_metadata, joined)
     while line < end:
         behind = <const uint8_t *>memchr(line, 10, end - line)
         here = line
@@ -344,12 +367,9 @@ def walk_docker(
         here = read_time(here, behind, &seconds, &nanos)
         if here == NULL or behind - here != 2 or memcmp(here, b'"}', 2) != 0 or held & (2 if to_err else 1):
             break
-        if to_err:
-            ERR.add(seconds, nanos, SCRATCH.start, SCRATCH.size)
-        else:
-            OUT.add(seconds, nanos, SCRATCH.start, SCRATCH.size)
+        walk.add(to_err, seconds, nanos, SCRATCH.start, SCRATCH.size)
         line = behind + 1
-    return line - start, OUT.part(), ERR.part()
+    return walk.ended(line - start)
 
 
 def walk_plain(bytes block not None, int64_t time_ns, bytes metadata not None):
@@ -361,12 +381,12 @@ def walk_plain(bytes block not None, int64_t time_ns, bytes metadata not None):
     cdef int64_t nanos = time_ns - seconds * NS
     if nanos < 0:
         seconds, nanos = seconds - 1, nanos + NS
-    OUT.begin(metadata)
+    OUT.size = OUT.items = 0
     while line < end:
         behind = <const uint8_t *>memchr(line, 10, end - line)
         if behind == NULL:
             behind = end
-        OUT.add(seconds, nanos, line, behind - line)
+        OUT.add(seconds, nanos, line, behind - line, metadata)
         line = behind + 1
         nanos += 1
         if nanos == NS:
@@ -380,6 +400,6 @@ def encode_at(int64_t time_ns, bytes line not None, bytes metadata not None):
     cdef int64_t nanos = time_ns - seconds * NS
     if nanos < 0:
         seconds, nanos = seconds - 1, nanos + NS
-    ONE.begin(metadata)
-    ONE.add(seconds, nanos, <const uint8_t *>PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+    ONE.size = ONE.items = 0
+    ONE.add(seconds, nanos, <const uint8_t *>PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line), metadata)
     return ONE.part()[0]

@@ -87,6 +87,13 @@ class _Outlet:
         self._settled, self._run, self._streams = settled, run, streams
         self.metadata = encode_metadata(streams.within(settled.metadata, 0).items())
 
+    def leads_where(self, other: "_Outlet") -> bool:
+        """Tell whether lines of both end in one stream, in which they keep their order."""
+        settled, others = self._settled, other._settled
+        if settled.dropped is not None or others.dropped is not None:
+            return settled == others
+        return self._streams.stream(settled.labels) is self._streams.stream(others.labels)
+
     def add(self, part: Part) -> None:
         """Take encoded entries."""
         if self._settled.dropped is not None:
@@ -111,6 +118,7 @@ class _PlainLines:
 class _ContainerLines:
     def __init__(self, out: _Outlet, err: _Outlet, walk: Walk, stage: Container, labels: Mapping[str, str]) -> None:
         self._out, self._err, self._walk, self._stage, self._labels = out, err, walk, stage, dict(labels)
+        self._joined = out.leads_where(err)
         # As the stage itself sees them: entries of one stream have these labels there.
         self._keys = [tuple({**labels, "stream": stream}.items()) for stream in STREAMS]
 
@@ -120,15 +128,18 @@ class _ContainerLines:
             held = 0
             if stage.partial:
                 held = sum(1 << bit for bit, key in enumerate(self._keys) if stage.partial.holds(key))
-            at, out, err = self._walk(block, at, held, self._out.metadata, self._err.metadata)
+            at, out, err, out_ns, err_ns = self._walk(
+                block, at, held, self._out.metadata, self._err.metadata, self._joined
+            )
             if out is not None:
                 self._out.add(out)
-                stage.clock.note(self._keys[0], out[4])
                 time_ns += out[1]
             if err is not None:
                 self._err.add(err)
-                stage.clock.note(self._keys[1], err[4])
                 time_ns += err[1]
+            for key, last_ns in zip(self._keys, (out_ns, err_ns), strict=True):
+                if last_ns >= 0:
+                    stage.clock.note(key, last_ns)
             if at < end:
                 behind = block.find(b"\n", at)
                 behind = end if behind < 0 else behind

@@ -3,6 +3,7 @@
 `walk_cri` and `walk_docker` take lines of a block, from `at` on, until one that is not as nearly all are: the stage
 itself then says what becomes of that one. `held` has a bit for each stream (1 stdout, 2 stderr) that is not to be read,
 since a part of a line is held back of it. `metadata` is encoded structured metadata, behind every line of a stream.
+Where labels make one stream of both, they are `joined`, and all entries are with stdout's.
 `walk_plain` takes all lines of a block; the first has the time `time_ns`, each next one a nanosecond more.
 
 Blocks are UTF-8. `_lines` is the same, compiled; both pass the same tests.
@@ -15,10 +16,14 @@ from typing import Final, NamedTuple
 from agent.stages.encode import encode_at
 from agent.stages.lines_plain import walk_cri, walk_docker, walk_plain
 
-Part = tuple[bytes, int, int, int, int]
-"""Encoded entries of one stream: bytes, how many, and the earliest, latest and last one's time (Unix nanoseconds)."""
-Walk = Callable[[bytes, int, int, bytes, bytes], tuple[int, Part | None, Part | None]]
-"""`walk(block, at, held, metadata of stdout, of stderr)`: where it stopped, and what it made of each stream."""
+Part = tuple[bytes, int, int, int]
+"""Encoded entries of one stream: bytes, how many, the earliest and the latest time (Unix nanoseconds)."""
+Walk = Callable[[bytes, int, int, bytes, bytes, bool], tuple[int, Part | None, Part | None, int, int]]
+"""`walk(block, at, held, metadata of stdout, of stderr, joined)`.
+
+It returns where it stopped, what it made of each stream, and the time of each stream's last line, -1 where there is
+none.
+"""
 WalkPlain = Callable[[bytes, int, bytes], Part | None]
 Encode = Callable[[int, bytes, bytes], bytes]
 """`encode(time, line, metadata)`: one entry; the time must fit into 64 bits as nanoseconds."""

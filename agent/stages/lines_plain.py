@@ -9,7 +9,7 @@ from agent.stages.encode import encode, encode_second
 from agent.stages.lang.layout import compile_layout
 from pipeline.wire.loki import NS
 
-Part = tuple[bytes, int, int, int, int]
+Part = tuple[bytes, int, int, int]
 
 _TIME: Final = rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
 _CRI: Final = re.compile(_TIME + rb" std(out|err) F ([^\n]*)\n")
@@ -39,22 +39,48 @@ def _second(text: bytes, zone: bytes) -> tuple[int, bytes] | None:
 class _Out:
     """What has been encoded of one stream."""
 
-    __slots__ = ("entries", "metadata", "times")
+    __slots__ = ("entries", "times")
 
-    def __init__(self, metadata: bytes) -> None:
-        self.metadata, self.entries, self.times = metadata, list[bytes](), list[int]()
+    def __init__(self) -> None:
+        self.entries, self.times = list[bytes](), list[int]()
 
     def part(self) -> Part | None:
         if not self.entries:
             return None
-        return b"".join(self.entries), len(self.entries), min(self.times), max(self.times), self.times[-1]
+        return b"".join(self.entries), len(self.entries), min(self.times), max(self.times)
 
 
-def walk_cri(
-    block: bytes, at: int, held: int, out_metadata: bytes, err_metadata: bytes
-) -> tuple[int, Part | None, Part | None]:
+class _Walk:
+    """The entries of one walk: of two streams, or of one into which both go."""
+
+    __slots__ = ("err", "err_metadata", "err_ns", "out", "out_metadata", "out_ns")
+
+    def __init__(self, out_metadata: bytes, err_metadata: bytes, joined: bool) -> None:
+        self.out_metadata, self.err_metadata = out_metadata, err_metadata
+        self.out = _Out()
+        self.err = self.out if joined else _Out()
+        self.out_ns = self.err_ns = -1
+
+    def add(self, to_err: bool, second: tuple[int, bytes], nanos: int, line: bytes) -> None:
+        time_ns = second[0] * NS + nanos
+        if to_err:
+            self.err_ns, stream, metadata = time_ns, self.err, self.err_metadata
+        else:
+            self.out_ns, stream, metadata = time_ns, self.out, self.out_metadata
+        stream.entries.append(encode(second[1], nanos, line, metadata))
+        stream.times.append(time_ns)
+
+    def ended(self, at: int) -> "Walked":
+        err = self.err.part() if self.err is not self.out else None
+        return at, self.out.part(), err, self.out_ns, self.err_ns
+
+
+Walked = tuple[int, Part | None, Part | None, int, int]
+
+
+def walk_cri(block: bytes, at: int, held: int, out_metadata: bytes, err_metadata: bytes, joined: bool) -> Walked:
     """Encode lines of container runtimes."""
-    out, err = _Out(out_metadata), _Out(err_metadata)
+    walk = _Walk(out_metadata, err_metadata, joined)
     known = _seconds
     for match in iter(_CRI.scanner(block, at).match, None):  # type: ignore[attr-defined] # not in typeshed
         text, fraction, zone, which, line = match.groups()
@@ -62,11 +88,9 @@ def walk_cri(
         if second is None or held & (1 if which == b"out" else 2):
             break
         nanos = int(fraction if len(fraction) == 9 else fraction.ljust(9, b"0")) if fraction else 0
-        stream = out if which == b"out" else err
-        stream.entries.append(encode(second[1], nanos, line, stream.metadata))
-        stream.times.append(second[0] * NS + nanos)
+        walk.add(which == b"err", second, nanos, line)
         at = match.end()
-    return at, out.part(), err.part()
+    return walk.ended(at)
 
 
 class _Docker(msgspec.Struct):
@@ -78,11 +102,9 @@ class _Docker(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Docker).decode
 
 
-def walk_docker(
-    block: bytes, at: int, held: int, out_metadata: bytes, err_metadata: bytes
-) -> tuple[int, Part | None, Part | None]:
+def walk_docker(block: bytes, at: int, held: int, out_metadata: bytes, err_metadata: bytes, joined: bool) -> Walked:
     """Encode lines of Docker's json-file driver."""
-    out, err = _Out(out_metadata), _Out(err_metadata)
+    walk = _Walk(out_metadata, err_metadata, joined)
     known, find = _seconds, block.find
     while (end := find(b"\n", at)) >= 0:
         try:
@@ -97,11 +119,9 @@ def walk_docker(
         if second is None or held & (1 if one.stream == "stdout" else 2):
             break
         nanos = int(fraction.ljust(9, b"0")) if fraction else 0
-        stream = out if one.stream == "stdout" else err
-        stream.entries.append(encode(second[1], nanos, one.log.encode(), stream.metadata))
-        stream.times.append(second[0] * NS + nanos)
+        walk.add(one.stream == "stderr", second, nanos, one.log.encode())
         at = end + 1
-    return at, out.part(), err.part()
+    return walk.ended(at)
 
 
 def walk_plain(block: bytes, time_ns: int, metadata: bytes) -> Part | None:
@@ -116,4 +136,4 @@ def walk_plain(block: bytes, time_ns: int, metadata: bytes) -> Part | None:
         entries.append(encode(second, nanos, line, metadata))
         nanos += 1
     last_ns = time_ns + len(lines) - 1
-    return (b"".join(entries), len(lines), time_ns, last_ns, last_ns) if lines else None
+    return (b"".join(entries), len(lines), time_ns, last_ns) if lines else None

@@ -40,6 +40,7 @@ class Stream:
     items: int = 0
     earliest_ns: int = 0
     latest_ns: int = 0
+    is_open: bool = False
 
     def encoded(self) -> list[bytes]:
         """Return the parts of a `streams` field of a request: see `pipeline.wire.loki.encode_stream`."""
@@ -97,7 +98,8 @@ class Streams:
         stream = self._known.get(key)
         if stream is None:
             stream = self._new(key)
-        if not stream.items:
+        if not stream.is_open:
+            stream.is_open = True
             self._open.append(stream)
         return stream
 
@@ -129,6 +131,7 @@ class Streams:
         """Return what came since the last time, by tenant; `pause_s` is said with the first of them."""
         by_tenant: dict[str, list[Stream]] = {}
         for stream in self._open:
+            stream.is_open = False
             if stream.items:
                 by_tenant.setdefault(stream.tenant, []).append(stream)
         self._open = []
