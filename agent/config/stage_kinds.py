@@ -42,8 +42,6 @@ def required(message: str) -> Any:
 
 
 def _duration(message: str, value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
     try:
         return parse_go_duration_ns(str(value))
     except ValueError as error:
