@@ -87,6 +87,11 @@ class AgentMetrics:
         self.buffered_entries = Counter(
             "pronoia_agent_buffered_log_entries_total", "Log entries written to the disk buffer.", registry=registry
         )
+        self.dropped_entries = Counter(
+            "pronoia_agent_dropped_log_entries_total",
+            "Log entries that are longer than a record of the buffer may be: lost.",
+            registry=registry,
+        )
         self.refused_entries = Counter(
             "pronoia_agent_refused_log_entries_total",
             "Log entries that a destination refused for good: lost.",

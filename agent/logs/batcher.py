@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from agent.logs.buffer import LogBatch, LogBuffer
-from agent.logs.chunk import Chunk, Take
+from agent.logs.chunk import Chunk, State, Take
+from agent.logs.fit import fitting
 from pipeline.errors import TransientError
 from pipeline.log.interface import LogFullError
 from pipeline.wire import snappy
@@ -151,10 +152,17 @@ class LogBatcher:
         state: dict[bytes, bytes | None] = {}
         for put in group:
             state.update(put.take.state)
-        batches = []
+        batches = list[LogBatch]()
         for chunks in _batches(chunk for put in group for chunk in put.take.chunks):
-            batches.append(_batch(chunks))
+            batches += self._fitting(_batch(chunks))
             await asyncio.sleep(0)
+        if sum(len(batch.payload) for batch in batches) > self.buffer.most_at_once_bytes:
+            # One read gave more than the whole buffer takes: a kill in between repeats it, waiting would be for ever.
+            while len(batches) > 1:
+                await self._append_at_once(lane, [batches.pop(0)], {})
+        await self._append_at_once(lane, batches, state)
+
+    async def _append_at_once(self, lane: int, batches: Sequence[LogBatch], state: State) -> None:
         while True:
             try:
                 await self.buffer.append(lane, batches, state)
@@ -164,6 +172,14 @@ class LogBatcher:
             else:
                 self._succeeded()
                 return
+
+    def _fitting(self, batch: LogBatch) -> list[LogBatch]:
+        """Return a batch in parts that a record may hold; an entry that is too long for one is counted as dropped."""
+        parts = fitting(batch, self.buffer.max_batch_bytes)
+        if lost := batch.items - sum(part.items for part in parts):
+            self.buffer.metrics.dropped_entries.inc(lost)
+            logger.error("%d log entries are lost: longer than a record of the buffer may be", lost)
+        return parts
 
     def _failed(self, error: TransientError) -> None:
         if self._trouble is None:

@@ -13,6 +13,8 @@ from pipeline.wire.envelope import LOGS_ENCODING, Envelope, Headers, Signal, to_
 from pipeline.wire.envelope import crc32c as checksum
 
 FULL_RETRY_S: Final = 0.5
+HEADER_BYTES: Final = 4096
+"""What an envelope takes at most, with names as long as they may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,16 @@ class LogBuffer(SignalBuffer):
 
     signal: ClassVar[Signal] = Signal.LOGS
     items: ClassVar[str] = "log entries"
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """How long one batch's payload may be."""
+        return self.log.max_record_bytes - HEADER_BYTES
+
+    @property
+    def most_at_once_bytes(self) -> int:
+        """How much one transaction may hold and still find room in an empty buffer."""
+        return max(self.max_batch_bytes, self.log.limit_bytes() // 4)
 
     async def append(self, lane: int, batches: Sequence[LogBatch], state: Mapping[bytes, bytes | None]) -> None:
         """Keep batches and state in one transaction; both are on disk when this returns.

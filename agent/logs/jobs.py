@@ -46,6 +46,8 @@ class LogJobs:
     keep: Keep
     metrics: LogInputMetrics
     custom: CustomMetrics
+    stdin_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when standard input, where that is read, is in the buffer to its end."""
     _running: dict[str, _Running] = field(default_factory=dict)
 
     async def configure(self, logs: LogsConfig, labels: Labels) -> None:
@@ -53,7 +55,7 @@ class LogJobs:
 
         One that is begun anew goes on where its predecessor was: at what it had put into the buffer last.
         """
-        jobs = {job.pool: job for job in logs.scrape_configs}
+        jobs = {job.pool: job for job in _jobs(logs)}
         made_of = {name: _made_of(job, logs, labels) for name, job in jobs.items()}
         ended = [name for name, running in self._running.items() if made_of.get(name) != running.made_of]
         await asyncio.gather(*(_end(self._running.pop(name).task) for name in ended))
@@ -67,8 +69,14 @@ class LogJobs:
         tools = InputTools(job.job_name, make, relabelling(job), self.keep, self.metrics)
         made = make_input(job, logs, tools, imported_offsets(self.keep))
         # What follows targets begins when it is told of the first.
-        task = vital(asyncio.create_task(made.run(), name=f"agent-{job.pool}"))
+        run = self._to_its_end(made) if logs.target_config.stdin else made.run()
+        task = vital(asyncio.create_task(run, name=f"agent-{job.pool}"))
         self._running[job.pool] = _Running(made_of, made, task)
+
+    async def _to_its_end(self, stdin: Input) -> None:
+        await stdin.run()
+        self.stdin_ended.set()
+        await asyncio.Event().wait()
 
     def follow(self, by_job: Mapping[str, Sequence[LogTarget]]) -> None:
         """Tell the inputs whose sources are discovered what there is now."""
@@ -90,6 +98,13 @@ class LogJobs:
     def ended(self) -> str | None:
         """Return which job has ended, a fault of ours, or None."""
         return next((f"{name} has ended" for name, one in self._running.items() if one.task.done()), None)
+
+
+def _jobs(logs: LogsConfig) -> Sequence[LogScrapeConfig]:
+    """Return the jobs that read; with standard input the first alone, for its labels and stages."""
+    if not logs.target_config.stdin:
+        return logs.scrape_configs
+    return logs.scrape_configs[:1] or (LogScrapeConfig.model_construct(job_name="stdin"),)
 
 
 def _made_of(job: LogScrapeConfig, logs: LogsConfig, labels: Labels) -> object:

@@ -31,6 +31,9 @@ INPUTS: Final[dict[str, MakeInput]] = {
 
 def make_input(job: LogScrapeConfig, logs: LogsConfig, tools: InputTools, imported: Mapping[str, int]) -> Input:
     """Return what reads a job's source; `imported` are promtail's offsets by file. Raises ValueError."""
+    if logs.target_config.stdin:
+        labels = {name: value for group in job.static_configs for name, value in group.labels.items()}
+        return INPUTS["stdin"](labels, tools)
     if job.input == "docker_sd_configs":
         return containers(job.docker_sd_configs[0], tools)
     if job.input:

@@ -91,6 +91,8 @@ class LogService:
 
     def _found_jobs(self, logs: LogsConfig) -> Sequence[LogScrapeConfig]:
         """Return the jobs whose sources are discovered, each as this node's agent does it."""
+        if logs.target_config.stdin:
+            return ()
         # As promtail asks the API server for its own node's pods only.
         return [restricted(job, self.node) for job in logs.scrape_configs if job.input in ("", "docker_sd_configs")]
 
@@ -139,6 +141,12 @@ class LogService:
             await self._buffer.settle()
         except PipelineError as error:
             logger.error("the buffer could not be written: %s", error)
+
+    async def finished(self) -> None:
+        """Wait until standard input has ended and every destination has all of it; for ever where it is not read."""
+        await self._jobs.stdin_ended.wait()
+        await self._batcher.flush()
+        await self._buffer.all_acknowledged()
 
     def ready(self) -> str | None:
         """Return None while every part works; a receiver that is down, or a source that is not there, is no reason."""

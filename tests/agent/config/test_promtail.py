@@ -87,7 +87,7 @@ logs:
 """
     config = loaded(tmp_path, text).config
     assert config.logs is not None
-    assert [job.pool for job in (*config.scrape_configs, *config.logs.scrape_configs)] == ["a", "logs/a"]
+    assert (config.scrape_configs[0].pool, config.logs.scrape_configs[0].pool) == ("a", "logs/a")
     assert config.admin.port == 15691, "the agent's own"
 
 
