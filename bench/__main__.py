@@ -8,6 +8,7 @@ sharing       what 100 agents that share a cluster's work ask of a real API serv
 pipe          gateway + Kafka + ingester, from a push to the store
 logs          CPU and memory of a log agent, from 50 files of CRI lines to a sink
 log-pipe      pipe with log lines
+elasticsearch the sink against a real Elasticsearch and OpenSearch: documents a second, and who is at their limit
 backlog       an ingester that drains 50 M samples from Kafka: its memory over time
 kill          pipe with the gateway, then the ingester, killed with -9 halfway
 """
@@ -109,6 +110,15 @@ async def measure_logs() -> None:
     await logs.main([f"pronoia={LOG_AGENT}", *(f"{n}={c}" for n, c in LOG_PEERS.items() if shutil.which(n))])
 
 
+async def measure_elasticsearch() -> None:
+    """Index into real servers, logs and metrics."""
+    from bench import elasticsearch
+
+    for server in ("elasticsearch", "opensearch"):
+        for signal in ("logs", "metrics"):
+            await elasticsearch.main(["--server", server, "--signal", signal])
+
+
 async def measure_backlog() -> None:
     """Drain a backlog from a real Kafka."""
     async with centre() as (url, gateway, ingester):
@@ -160,6 +170,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, None]]] = {
     "pipe": measure_pipe,
     "logs": measure_logs,
     "log-pipe": measure_log_pipe,
+    "elasticsearch": measure_elasticsearch,
     "backlog": measure_backlog,
     "kill": measure_kill,
 }

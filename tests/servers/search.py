@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
@@ -20,13 +20,7 @@ from tests.servers.processes import MissingServerError, Process, Server, free_po
 
 POM: Final = Path(__file__).with_name("search.pom.xml")
 NOBODY: Final = 65534
-JVM_OPTIONS: Final = (
-    "-Xms256m",
-    "-Xmx256m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+ExitOnOutOfMemoryError",
-)
+SMALL_JVM: Final = ("-Xms256m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +60,11 @@ class SearchServer(Server):
 
     product: ClassVar[Product]
 
-    def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, settings: Mapping[str, str] | None = None, jvm_options: Sequence[str] = SMALL_JVM) -> None:
         self.port = free_port()
         self._transport_port = free_port()
         self._extra = dict(settings or {})
+        self._jvm_options = tuple(jvm_options)
 
     @property
     def url(self) -> str:
@@ -108,7 +103,7 @@ class SearchServer(Server):
         for folder in ("data", "logs", "tmp"):
             (self.folder / folder).mkdir()
         # Theirs name another garbage collector, and two cannot be named.
-        options = (*JVM_OPTIONS, f"-Djava.io.tmpdir={self.folder}/tmp")
+        options = (*self._jvm_options, "-XX:+ExitOnOutOfMemoryError", f"-Djava.io.tmpdir={self.folder}/tmp")
         (config / "jvm.options").write_text("\n".join(options) + "\n", encoding="utf-8")
         settings = {**self._settings(), **self.product.settings, **self._extra}
         lines = [f"{key}: {value}" for key, value in settings.items()]
@@ -176,6 +171,16 @@ class SearchServer(Server):
         answer = await self.request("POST", f"/{indices}/_search?ignore_unavailable=true", body)
         hits: list[dict[str, Any]] = answer["hits"]["hits"]
         return hits
+
+    async def everything(self, indices: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield every document of some indices with `_source`, however many there are."""
+        await self.request("POST", f"/{indices}/_refresh?ignore_unavailable=true")
+        body = {"size": 10_000, "sort": ["_doc"]}
+        answer = await self.request("POST", f"/{indices}/_search?scroll=1m", body)
+        while hits := answer["hits"]["hits"]:
+            for hit in hits:
+                yield hit
+            answer = await self.request("POST", "/_search/scroll", {"scroll": "1m", "scroll_id": answer["_scroll_id"]})
 
     async def count(self, indices: str) -> int:
         """Count the documents of some indices."""
