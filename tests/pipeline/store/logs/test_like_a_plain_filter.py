@@ -25,7 +25,9 @@ ENTRY = st.tuples(TIME, TEXT, METADATA)
 REQUEST = st.tuples(st.sampled_from(["x", "y", "z"]), st.lists(ENTRY, min_size=1, max_size=6), st.booleans())
 PART = st.one_of(
     st.builds(Contains, TEXT, st.booleans(), st.booleans()),
-    st.builds(Matches, st.sampled_from(["a", "^a", "[ab]+$", "(?i)B", "a.*b", ""]), st.booleans()),
+    st.builds(
+        Matches, st.sampled_from(["a", "^a", "[ab]+$", "(?i)B", "a.*b", "", "(?i)aſ*b", r"\*a?b"]), st.booleans()
+    ),
 )
 FILTER = st.builds(TextFilter, st.lists(PART, max_size=3).map(tuple), st.booleans())
 MATCHER = st.builds(
