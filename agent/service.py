@@ -259,6 +259,10 @@ class Agent:
         logs = self._logs.ready() if self._logs is not None else None
         return self._resources.ready() or self._share.ready() or self._destinations.ready() or logs
 
+    async def finished(self) -> None:
+        """Wait until standard input, where it is read, has ended and is delivered; for ever elsewhere."""
+        await (self._logs.finished() if self._logs is not None else asyncio.Event().wait())
+
     def add_routes(self, app: web.Application) -> None:
         """Serve what is found and scraped and why, and how the last reload went, in the shapes of Prometheus' API."""
         add_status_route(app, lambda: self.reload_status)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -150,13 +150,18 @@ def _tell_end(task: asyncio.Task[None]) -> None:
 
 
 async def serve(
-    components: Sequence[Component], *, started: Callable[[], None] = lambda: None, drain_s: float = 20.0
+    components: Sequence[Component],
+    *,
+    started: Callable[[], None] = lambda: None,
+    finished: Callable[[], Awaitable[None]] | None = None,
+    drain_s: float = 20.0,
 ) -> None:
     """Start components in order, wait for SIGINT or SIGTERM, drain them in reverse order within `drain_s` in all.
 
     The order is downstream first (log, ingester, gateway, agent): each finds the next at work, also while it drains.
-    `started` is called once all have started. Raises PipelineError where a component cannot start, and PartEndedError,
-    once the others have drained, where a `vital` task has ended.
+    `started` is called once all have started; when `finished` returns, that is as good as a signal. Raises
+    PipelineError where a component cannot start, and PartEndedError, once the others have drained, where a `vital` task
+    has ended.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -181,7 +186,7 @@ async def serve(
         if starting.done():
             starting.result()
             started()
-            await stopping
+            await _first_of(stopping, finished)
         logger.info("draining", extra={"deadline_s": drain_s})
     finally:
         for task in (starting, stopping):
@@ -190,6 +195,19 @@ async def serve(
         await _drain(begun, drain_s)
     if ended:
         raise PartEndedError(ended[0])
+
+
+async def _first_of(stopping: "asyncio.Task[bool]", finished: Callable[[], Awaitable[None]] | None) -> None:
+    if finished is None:
+        await stopping
+        return
+    finishing = asyncio.ensure_future(finished())
+    try:
+        await asyncio.wait({stopping, finishing}, return_when=asyncio.FIRST_COMPLETED)
+        if finishing.done():
+            finishing.result()
+    finally:
+        finishing.cancel()
 
 
 async def _start(components: Sequence[Component], begun: list[Component]) -> None:

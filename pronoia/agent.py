@@ -3,13 +3,15 @@
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import click
 from prometheus_client import CollectorRegistry
 
-from agent.config import Loaded, included, load, require_destination
+from agent.config import AgentConfig, Loaded, included, load, require_destination
+from agent.config.promtail import LogsConfig
 from agent.service import Agent
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.telemetry import TracingMetrics
@@ -25,15 +27,22 @@ logger = logging.getLogger(__name__)
 @click.command()
 @component_options
 @click.option("--strict", is_flag=True, help="Make errors of what is otherwise warned of.")
-def agent(file: Path, data: Path, log_level: str, strict: bool) -> None:
+@click.option("--stdin", is_flag=True, help="Read logs from standard input, and end when all of it is delivered.")
+def agent(file: Path, data: Path, log_level: str, strict: bool, stdin: bool) -> None:
     """Discover and scrape what a prometheus.yml names; push to a gateway, or straight to remote write."""
 
     def read() -> Loaded:
         loaded = load(file, os.environ, strict=strict)
         require_destination(loaded.config, str(file))
-        return loaded
+        return replace(loaded, config=_with_stdin(loaded.config)) if stdin else loaded
 
     run_component(lambda: serve_agent(file, data, read), log_level)
+
+
+def _with_stdin(config: AgentConfig) -> AgentConfig:
+    logs = config.logs or LogsConfig()
+    target = logs.target_config.model_copy(update={"stdin": True})
+    return config.model_copy(update={"logs": logs.model_copy(update={"target_config": target})})
 
 
 class Beside(Component, Protocol):
@@ -65,4 +74,4 @@ async def serve_agent(file: Path, data: Path, read: Callable[[], Loaded], *, bes
         beside.attach(part)
         parts.append(beside)
     with on_hangup(part.reload):
-        await serve(parts)
+        await serve(parts, finished=part.finished)

@@ -15,6 +15,7 @@ from agent.config.kafka import KafkaSourceConfig
 from agent.inputs.attempts import Attempts
 from agent.inputs.feed import Feed
 from agent.inputs.labels import Labels
+from agent.inputs.ticks import Ticks
 from agent.logs.entry import Entry
 from agent.logs.input import Input, InputTools
 from pipeline.errors import PermanentError, PipelineError, TransientError
@@ -40,6 +41,7 @@ class KafkaTopics:
         self._config = config
         self._tools = tools
         self._source = source
+        self._ticks = Ticks(tools.clock)
         self._labels = Labels(tools.relabel, config.labels)
         self._attempts = Attempts(tools, "kafka")
         self._consumer: KafkaConsumer | None = None
@@ -105,7 +107,6 @@ class KafkaTopics:
             self._committed[at] = behind
 
     def _entries(self, at: Partition, records: Sequence[Record]) -> Iterator[Entry]:
-        now_ns = int(self._tools.clock() * 1_000_000_000)
         found = {
             "__meta_kafka_topic": at.topic,
             "__meta_kafka_partition": str(at.number),
@@ -117,7 +118,9 @@ class KafkaTopics:
             if labels is None:
                 self._tools.metrics.dropped_lines.labels(self._tools.job, "relabel_configs").inc()
                 continue
-            time_ns = record.append_time_ms * 1_000_000 if self._config.use_incoming_timestamp else now_ns
+            time_ns = (
+                record.append_time_ms * 1_000_000 if self._config.use_incoming_timestamp else self._ticks.next_ns()
+            )
             yield Entry(labels, time_ns, record.payload.decode(errors="replace"))
 
     async def assigned(self, partitions: Collection[Partition]) -> None:

@@ -17,6 +17,7 @@ from agent.inputs.attempts import Attempts
 from agent.inputs.feed import Feed
 from agent.inputs.labels import Labels
 from agent.inputs.listen_tls import listen_tls
+from agent.inputs.ticks import Ticks
 from agent.logs.entry import Entry
 from agent.logs.input import Input, InputTools
 from pipeline.errors import TransientError
@@ -44,6 +45,7 @@ class LokiPush:
         self._config = config
         self._tools = tools
         self._feed = Feed(tools, "push", str(config.server.http_listen_port))
+        self._ticks = Ticks(tools.clock)
         self._labels = Labels(tools.relabel, {})
         self._attempts = Attempts(tools, "loki_push_api")
         self._waiting_bytes = 0
@@ -116,9 +118,8 @@ class LokiPush:
         labels = self._labels.of(self._config.labels)
         if labels is None:
             return web.Response(status=204)
-        now_ns = int(self._tools.clock() * 1_000_000_000)
         lines = (line.rstrip("\r") for line in body.decode(errors="replace").split("\n"))
-        entries = [Entry(dict(labels), now_ns, line) for line in lines if line]
+        entries = [Entry(dict(labels), self._ticks.next_ns(), line) for line in lines if line]
         return await self._keep(entries, len(body)) or web.Response(status=204)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
@@ -156,7 +157,6 @@ class LokiPush:
         return None
 
     def _entries(self, streams: list[Stream], wrong: list[str]) -> Iterator[Entry]:
-        now_ns = int(self._tools.clock() * 1_000_000_000)
         dropped = self._tools.metrics.dropped_lines
         for stream in streams:
             try:
@@ -170,7 +170,7 @@ class LokiPush:
                 dropped.labels(self._tools.job, "relabel_configs").inc(len(stream.entries))
                 continue
             for entry in stream.entries:
-                time_ns = entry.time_ns if self._config.use_incoming_timestamp else now_ns
+                time_ns = entry.time_ns if self._config.use_incoming_timestamp else self._ticks.next_ns()
                 yield Entry(dict(labels), time_ns, entry.line.decode(errors="replace"), dict(entry.metadata))
 
     def _bad(self, status: int, reason: str) -> web.Response:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import IO, Final
 
 from agent.inputs.feed import Feed
+from agent.inputs.ticks import Ticks
 from agent.logs.entry import Entry
 from agent.logs.input import Input, InputTools
 
@@ -26,6 +27,7 @@ class Stdin:
         self._tools = tools
         self._stream = sys.stdin.buffer if stream is None else stream
         self._feed = Feed(tools, "stdin")
+        self._ticks = Ticks(tools.clock)
         self._rest = b""
         self._skips = False
 
@@ -62,11 +64,12 @@ class Stdin:
         if self._labels is None:
             self._tools.metrics.dropped_lines.labels(self._tools.job, "relabel_configs").inc(len(lines))
             return
-        now_ns = int(self._tools.clock() * 1_000_000_000)
         cut = sum(len(line) > MAX_LINE_BYTES for line in lines)
         self._tools.metrics.cut_lines.labels(self._tools.job).inc(cut)
         texts = (line[:MAX_LINE_BYTES].decode(errors="replace") for line in lines)
-        await self._feed.put([Entry(dict(self._labels), now_ns, text) for text in texts], read_bytes=size)
+        await self._feed.put(
+            [Entry(dict(self._labels), self._ticks.next_ns(), text) for text in texts], read_bytes=size
+        )
 
 
 def stdin_input(labels: Mapping[str, str], tools: InputTools) -> Input:

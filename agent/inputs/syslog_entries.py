@@ -6,6 +6,7 @@ from typing import Final
 
 from agent.config.syslog import SyslogConfig
 from agent.inputs.labels import Labels
+from agent.inputs.ticks import Ticks
 from agent.logs.entry import Entry
 from agent.logs.input import InputTools
 from pipeline.wire.syslog import Message, parse
@@ -20,6 +21,7 @@ class SyslogEntries:
     def __init__(self, config: SyslogConfig, tools: InputTools) -> None:
         self._config = config
         self._tools = tools
+        self._ticks = Ticks(tools.clock)
         self._labels = Labels(tools.relabel, config.labels)
 
     def of(self, frames: Iterable[bytes], address: str, hostname: str) -> Iterator[Entry]:
@@ -42,8 +44,8 @@ class SyslogEntries:
             if labels is None:
                 dropped.labels(self._tools.job, "relabel_configs").inc()
                 continue
-            own_time = message.time_ns if self._config.use_incoming_timestamp else None
-            yield Entry(labels, now_ns if own_time is None else own_time, line)
+            own_ns = message.time_ns if self._config.use_incoming_timestamp else None
+            yield Entry(labels, self._ticks.next_ns() if own_ns is None else own_ns, line)
 
     def _found(self, message: Message) -> dict[str, str]:
         found = {

@@ -1,5 +1,7 @@
 """Journal, syslog and push requests through an agent's process into a real Loki, as promtail's file says; kill -9."""
 
+import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+import yaml
 
 from tests.e2e.processes import Member, until
 from tests.servers.journal import JournalFolder
@@ -132,3 +135,31 @@ async def test_syslog_and_push_requests_arrive_with_their_fields(machine: Machin
     await machine.has('app="pushed"', ["hello"])
     (found,) = await machine.found('app="pushed"')
     assert dict(found.metadata) == {"m": "1"}
+
+
+async def test_standard_input_is_delivered_to_its_end_and_the_agent_with_it(tmp_path: Path, loki: Loki) -> None:
+    job = {
+        "job_name": "piped",
+        "static_configs": [{"labels": {"machine": tmp_path.name, "job": "piped"}}],
+        "pipeline_stages": [{"multiline": {"firstline": "^[0-9]", "max_wait_time": "1h"}}],
+    }
+    config = {
+        "server": {"http_listen_address": "127.0.0.1", "http_listen_port": free_port()},
+        "clients": [{"url": loki.push_url}],
+        "scrape_configs": [job],
+    }
+    (tmp_path / "promtail.yml").write_text(yaml.safe_dump(config))
+    lines = [f"{number} line" for number in range(5000)]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pronoia", "agent", "--config", "promtail.yml", "--data", "data", "--stdin"),
+        cwd=tmp_path,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(60):
+        said, _ = await process.communicate("\n".join([*lines, "and more"]).encode())
+    assert process.returncode == 0, said.decode()
+    now_ns = time.time_ns()
+    found = await loki.entries(f'{{machine="{tmp_path.name}"}}', start_ns=now_ns - HOUR_NS, end_ns=now_ns + HOUR_NS)
+    assert sorted(entry.line for entry in found) == sorted([*lines[:-1], f"{lines[-1]}\nand more"])

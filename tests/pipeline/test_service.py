@@ -24,7 +24,10 @@ class Part:
         print("drained", self.fails)
     def ready(self): return None
 
-run_component(lambda: serve([Part("never"), Part(sys.argv[1])]), "info")
+async def finished():
+    if sys.argv[1] != "finishes": await asyncio.Event().wait()
+
+run_component(lambda: serve([Part("never"), Part(sys.argv[1])], finished=finished), "info")
 """
 
 
@@ -47,3 +50,8 @@ def test_a_part_that_ends_without_an_error_ends_the_process_too() -> None:
     done = run("returns")
     assert (done.returncode, done.stdout) == (1, "drained returns\ndrained never\n")
     assert "Error: part-returns has ended" in done.stderr
+
+
+def test_work_that_is_finished_ends_the_process_as_a_signal_does() -> None:
+    done = run("finishes")
+    assert (done.returncode, done.stdout) == (0, "drained finishes\ndrained never\n")

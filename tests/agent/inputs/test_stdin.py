@@ -16,6 +16,8 @@ async def test_everything_up_to_the_end_is_in_the_buffer_when_it_ends() -> None:
     assert desk.memory.texts == ["one", "two \ufffd", "three"]
     assert desk.memory.lines[0].labels == {"job": "cli"}
     assert desk.value("lines") == 3
+    times_ns = [line.time_ns for line in desk.memory.lines]
+    assert sorted(set(times_ns)) == times_ns, "equal lines of one time would be one to Loki"
 
 
 async def test_a_line_without_an_end_is_cut(tmp_path: os.PathLike[str]) -> None:
