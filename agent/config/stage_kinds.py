@@ -76,7 +76,7 @@ class CriStage(Section):
     """`cri`: lines as container runtimes write them for Kubernetes."""
 
     max_partial_lines: Annotated[int, Field(ge=0), AfterValidator(lambda v: v or 100)] = 100
-    """How many streams may have a line whose end is to come; with more, all are let go as they are."""
+    """How many streams may have a line whose end is to come, 100 where left out; with more, all go on as they are."""
     max_partial_line_size: ByteSize = 0
     """Where lines that are put together again are cut, in bytes, if `max_partial_line_size_truncate` says so."""
     max_partial_line_size_truncate: bool = False
@@ -177,7 +177,7 @@ class PackStage(Section):
     labels: tuple[str, ...] = ()
     """What is put into the line; labels among them are labels no longer."""
     ingest_timestamp: bool = True
-    """Take the time when the line was read as its time, since it leaves its stream for another."""
+    """Take the time when the line was read as its time, since it leaves its stream for another; true where left out."""
 
 
 class DecolorizeStage(Section):
@@ -209,7 +209,7 @@ class TimestampStage(Section):
     location: Annotated[str | None, AfterValidator(_location)] = None
     """The time zone (IANA) of times that name none; left out, UTC."""
     action_on_failure: str = "fudge"
-    """What becomes of a line without a usable time: `fudge` takes the time of the line before, `skip` its own."""
+    """What a line without a usable time gets: `fudge` (where left out) the time before and 1 ns, `skip` its own."""
 
     @model_validator(mode="after")
     def _usable(self) -> "TimestampStage":

@@ -100,7 +100,7 @@ class _Metric(Section):
         AfterValidator(_idle),
         duration("max_idle_duration could not be parsed as a time.Duration: '{error}'"),
     ] = 300 * 10**9
-    """A series that did not change for so long goes (`5m`)."""
+    """A series that did not change for so long goes; `5m` where left out."""
 
 
 class CounterMetric(_Metric):

@@ -88,7 +88,7 @@ class LimitStage(Section):
     by_label_name: str = ""
     """A rate for each value of this label; lines without it are not limited."""
     max_distinct_labels: Annotated[int, AfterValidator(partial(max, MIN_DISTINCT_LABELS))] = MIN_DISTINCT_LABELS
-    """Of how many values rates are kept at the least; beyond, the ones not seen for longest are forgotten."""
+    """Of how many values rates are kept, 10000 at the least; beyond, those not seen for longest are forgotten."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "LimitStage":
@@ -110,9 +110,9 @@ class MultilineStage(Section):
     ]
     """An RE2 expression that a first line matches."""
     max_lines: Annotated[int, Field(ge=0)] = 128
-    """With so many lines an entry is complete; 0 for as many as come."""
+    """With so many lines an entry is complete; 128 where left out, 0 for as many as come."""
     max_wait_time: Annotated[int, duration("multiline stage `max_wait_time` parse error: {error}")] = 3 * 10**9
-    """An entry is complete when nothing came for so long (`3s`)."""
+    """An entry is complete when nothing came for so long; `3s` where left out."""
 
 
 class TenantStage(Section):
