@@ -105,7 +105,9 @@ class Delivery:
     async def _settle(self, request: Request, answer: Partly) -> Request:
         """Count what the store has, and give up what it refuses; return a request of what is left."""
         pieces = {piece.source: piece for piece in request.pieces}
-        left = [replace(pieces[part.source], payload=part.payload, items=part.items) for part in answer.left]
+        left = [
+            replace(pieces[part.source], payload=part.payload, items=part.items, in_doubt=False) for part in answer.left
+        ]
         rest = request.of(*left)
         self.tally.delivered += request.items - rest.items - sum(part.items for part in answer.refused)
         for part in answer.refused:

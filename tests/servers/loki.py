@@ -20,7 +20,8 @@ VERSION = "3.7.8"
 MODULE = Path(__file__).with_name("loki_go")
 PACKAGE = "github.com/grafana/loki/v3/cmd/loki"
 
-_PAGE = 5000
+# Loki's answers may be no larger than its own gRPC messages, 4 MiB.
+_PAGE = 1000
 
 Labels = tuple[tuple[str, str], ...]
 """A stream's labels, sorted by name."""
@@ -125,6 +126,8 @@ class Loki(Server):
                 "ring": {"kvstore": {"store": "inmemory"}},
                 "storage": {"filesystem": {"chunks_directory": f"{data}/chunks", "rules_directory": f"{data}/rules"}},
             },
+            # Nobody waits for other ingesters here.
+            "ingester": {"lifecycler": {"min_ready_duration": "0s"}},
             # Otherwise queriers look for a frontend for ten seconds.
             "frontend_worker": {"frontend_address": f"127.0.0.1:{self._grpc_port}"},
             "schema_config": {"configs": [{**schema, "index": {"prefix": "index_", "period": "24h"}}]},

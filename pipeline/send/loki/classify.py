@@ -5,13 +5,14 @@ pkg/validation/validate.go.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from pipeline.delivery import Delivered, Outcome, Retry, TooLarge
 from pipeline.send import classify as http
 
 _TAKEN = frozenset({200, 202, 204})
 # What an ingester answers for more than it takes in one gRPC message (its grpc_server_max_recv_msg_size) comes as 500.
-_TOO_LARGE = "received message larger than max"
+TOO_LARGE: Final = "message larger than max"
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> Outcome:
@@ -21,6 +22,6 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, now_s: flo
     if 200 <= status < 300:
         # block_ingestion_status_code is 260 where nobody says otherwise: nothing was stored.
         return Retry(http.reason_of(status, body), alarm=True, perhaps_taken=True)
-    if status == 500 and _TOO_LARGE.encode() in body:
+    if status == 500 and TOO_LARGE.encode() in body:
         return TooLarge(http.reason_of(status, body))
     return http.classify(status, headers, body, now_s=now_s)

@@ -1,23 +1,34 @@
-"""The Loki sender: one push, one outcome. Who uses it: the ingester's sink, and an agent without a gateway.
+"""The Loki sender: gets every entry of a request there once. Who uses it: the ingester's sink, and an agent without a
+gateway.
 
 Source: Loki documentation, "HTTP API", `POST /loki/api/v1/push` (snappy-compressed protobuf).
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import aiohttp
 
-from pipeline.delivery import Backoff, Outcome
+from pipeline.delivery import Backoff, Delivered, Outcome, PartLeft, Partly, Rejected, Retry
 from pipeline.http_client import HttpAccess
 from pipeline.send.codec import LOGS
 from pipeline.send.deliver import Delivery, Limits, Refuse, Tally
 from pipeline.send.http import post
 from pipeline.send.loki.classify import classify
 from pipeline.send.loki.config import LokiConfig
+from pipeline.send.loki.external import ExternalLabels
+from pipeline.send.loki.parcel import unpack
+from pipeline.send.loki.present import NotAskableError, Presence
+from pipeline.send.loki.push import Answer, Push
+from pipeline.send.loki.streams import LATE_S, KnownStreams
+from pipeline.send.loki.unsent import unsent
 from pipeline.send.request import Piece, Request
+from pipeline.wire.errors import MalformedError
+
+logger = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES: Final = 16 * 2**20
 """What Loki says of a request's entries names each kind of refusal: megabytes where all of them are refused."""
@@ -41,8 +52,11 @@ class Loki:
         self._tenant_header = tenant_header
         self._clock = clock
         self._sleep = sleep
-        self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": user_agent, **config.headers}
+        self._headers = {"User-Agent": user_agent, **config.headers}
         self._session: aiohttp.ClientSession | None = None
+        self._known = KnownStreams()
+        self._asks = bool(config.asked_url())
+        self._external = ExternalLabels(config.external_labels) if config.external_labels else None
 
     async def start(self) -> None:
         """Make ready; nothing is connected before the first request."""
@@ -58,9 +72,45 @@ class Loki:
     async def send(self, request: Request) -> Outcome:
         """Send one request once; never raises for what a network or Loki does.
 
-        `request.tenant` goes before the configuration's `tenant_id`.
+        `request.tenant` goes before the configuration's `tenant_id`. Pieces without an envelope count as old.
         """
-        return await self._push(request.payload, request.tenant)
+        tenant = request.tenant or self._config.tenant_id
+        try:
+            if self._external is not None:
+                request = await asyncio.to_thread(self._external.add, request)
+            asked = request
+            if self._asks and any(piece.in_doubt for piece in request.pieces):
+                found = await self._unsent(request, tenant)
+                if isinstance(found, Retry):
+                    return found
+                asked = found
+            outcome = await self._push(asked, tenant) if asked.pieces else Delivered("was there already")
+        except MalformedError as error:
+            return Rejected(str(error), 0)
+        if asked is not request and isinstance(outcome, Retry):
+            # What was found to be missing is in doubt no more.
+            left = tuple(PartLeft(piece.source, piece.payload, piece.items) for piece in asked.pieces)
+            return Partly(left=left, retry=outcome)
+        return outcome
+
+    async def _push(self, request: Request, tenant: str) -> Outcome:
+        now_s = self._clock()
+        parcel = unpack(request)
+        push = Push(parcel, request.payload, tenant, self._post, self._known, now_s, self._asks)
+        return await push.run(_late(request, now_s), self._config.max_request_bytes())
+
+    async def _unsent(self, request: Request, tenant: str) -> Request | Retry:
+        session = self._opened()
+        presence = Presence(session, self._access, self._config.asked_url(), self._headers_for(tenant))
+        try:
+            return await unsent(request, presence)
+        except NotAskableError as error:
+            self._asks = False
+            logger.warning(
+                "Loki does not tell what it has: what is sent again after a failure may count twice in metric queries",
+                extra={"loki": self._config.name or self._config.url, "reason": str(error)},
+            )
+            return request
 
     async def deliver(
         self, pieces: Sequence[Piece], refuse: Refuse, *, tenant: str = "", limits: Limits | None = None
@@ -73,24 +123,38 @@ class Loki:
         """Return the delays between tries as `backoff_config` has them."""
         return self._config.backoff()
 
-    async def _push(self, payload: bytes, tenant: str) -> Outcome:
-        if self._session is None:
-            raise RuntimeError("send before start")
+    async def _post(self, payload: bytes, tenant: str) -> Answer:
+        words = ""
 
         def judge(status: int, headers: Mapping[str, str], answer: bytes) -> Outcome:
+            nonlocal words
+            words = answer.decode(errors="replace") if status in (400, 429) else ""
             return classify(status, headers, answer, now_s=self._clock())
 
-        return await post(
-            self._session,
+        outcome = await post(
+            self._opened(),
             self._access,
             self._config.url,
-            self._headers_for(tenant),
+            {"Content-Type": "application/x-protobuf", **self._headers_for(tenant)},
             payload,
             judge,
             timeout_s=self._config.timeout,
             max_answer_bytes=_MAX_ANSWER_BYTES,
         )
+        return Answer(outcome, words)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("send before start")
+        return self._session
 
     def _headers_for(self, tenant: str) -> dict[str, str]:
-        tenant = tenant or self._config.tenant_id
         return {**self._headers, self._tenant_header: tenant} if tenant else self._headers
+
+
+def _late(request: Request, now_s: float) -> set[int]:
+    """Return the records with entries that may be too far behind their streams' newest."""
+    oldest_ms = (now_s - LATE_S) * 1000
+    return {
+        piece.source for piece in request.pieces if piece.envelope is None or piece.envelope.earliest_ms < oldest_ms
+    }

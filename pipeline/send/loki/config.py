@@ -15,6 +15,7 @@ from pipeline.http_config import RESERVED_HEADERS, HttpClientConfig, NullableSec
 
 _GO_DURATION: Final = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)")
 _GO_UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_REQUEST_BYTES: Final = 7 * 2**19
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -100,6 +101,13 @@ class LokiConfig(HttpClientConfig):
         if self.query_url not in ("", "none"):
             _parse_url(self.query_url)
         return self
+
+    def max_request_bytes(self) -> int:
+        """Return how large a push may be before compression, unless one entry is larger.
+
+        Loki's ingesters take 4 MiB in one gRPC message where nobody says otherwise (`grpc_server_max_recv_msg_size`).
+        """
+        return max(self.batchsize, _REQUEST_BYTES)
 
     def backoff(self) -> Backoff:
         """Return the delays between tries."""
