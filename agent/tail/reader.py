@@ -61,6 +61,9 @@ class Reader:
                 tail.over = True
             except OSError as error:
                 self._later(follow, tail, error)
+        # What stages held back before a restart is due even if nothing more is read.
+        if follow not in self.holding and follow.pipeline.due_ns() is not None:
+            self.holding[follow] = None
         return False
 
     async def _is_open(self, follow: Follow, tail: Tail) -> bool:
