@@ -14,6 +14,7 @@ from console.prometheus_api import BadRequestError, answer
 from console.sources import Plain, Sources, TargetsWanted
 from pipeline.errors import PipelineError
 from pipeline.store import Store
+from pipeline.store.logs import LogStore
 from pipeline.store.requests import Metadata
 from pipeline.store.selector import NAME, Matcher, Operator
 
@@ -28,8 +29,8 @@ _MAX_DEAD_LETTERS: Final = 500
 class Api:
     """The endpoints below /api/console, and the one that others read too: /api/v1/status."""
 
-    def __init__(self, store: Store | None, sources: Sources, history: History) -> None:
-        self._store, self._sources, self._history = store, sources, history
+    def __init__(self, store: Store | None, sources: Sources, history: History, logs: LogStore | None = None) -> None:
+        self._store, self._sources, self._history, self._logs = store, sources, history, logs
 
     def add_routes(self, app: web.Application) -> None:
         """Serve them."""
@@ -69,6 +70,9 @@ class Api:
             out["errors"].append(f"dead letters: {error}")
         if self._store is not None:
             out["store"] = asdict(await self._store.summary())
+        if self._logs is not None:
+            summary = await self._logs.summary()
+            out["logs"] = {"entries": summary.entries, "stored_bytes": summary.stored_bytes}
         return out
 
     async def _machines(self, request: web.Request) -> web.Response:

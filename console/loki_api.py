@@ -21,7 +21,7 @@ from pipeline.errors import PermanentError, TransientError
 from pipeline.store.logs import Found, LogStore, Query
 from pipeline.store.logs.entry import MAX_NS
 from pipeline.store.logs.logql import parse_logql
-from pipeline.store.logs.queries import Place
+from pipeline.store.logs.query import Place
 from pipeline.store.selector import Matcher, parse_braces
 from pipeline.wire.loki import encode_labels
 

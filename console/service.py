@@ -49,7 +49,7 @@ class Console:
         self._history = History()
         hosts = hosts_of(config.listen, config.allowed_hosts)
         self._app = web.Application(middlewares=[guard(hosts), self._count], client_max_size=MAX_BODY_BYTES)
-        Api(store, sources, self._history).add_routes(self._app)
+        Api(store, sources, self._history, logs).add_routes(self._app)
         targets.add_routes(self._app, sources)
         logs_api.add_routes(self._app, logs)
         if logs is not None:

@@ -123,7 +123,8 @@ function figures(facts, rows) {
     tiles.push(tile("Targets", `${targets.up} / ${all}`, note, targets.down ? "bad" : "", "#/targets"));
   }
   if (facts.dead_letters !== undefined) tiles.push(tile("Dead letters", whole(facts.dead_letters), "refused by a sink", facts.dead_letters ? "warn" : "", "#/dead-letters"));
-  if (facts.store) tiles.push(tile("Stored here", `${short(facts.store.series)} series`, `${short(facts.store.samples)} samples, ${bytes(facts.store.stored_bytes)}`, "", "#/explore"));
+  if (facts.logs) tiles.push(tile("Logs here", `${short(facts.logs.entries)} ${facts.logs.entries === 1 ? "line" : "lines"}`, bytes(facts.logs.stored_bytes), "", "#/logs"));
+  if (facts.store) tiles.push(tile("Metrics here", `${short(facts.store.series)} series`, `${short(facts.store.samples)} samples, ${bytes(facts.store.stored_bytes)}`, "", "#/explore"));
   return h("section.tiles", { "aria-label": "Figures" }, tiles);
 }
 

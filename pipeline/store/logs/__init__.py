@@ -4,7 +4,7 @@ from pipeline.store.logs.config import LogStoreConfig
 from pipeline.store.logs.engine import Taken
 from pipeline.store.logs.entry import LEVELS, Entry
 from pipeline.store.logs.filters import Contains, Matches, TextFilter, parse_text
-from pipeline.store.logs.queries import Counts, Found, Page, Query, Summary, Tail
+from pipeline.store.logs.query import Counts, Found, Page, Query, Summary, Tail
 from pipeline.store.logs.store import LogStore
 
 __all__ = [

@@ -10,6 +10,7 @@ trigrams with others, and a chunk of many lines has them all); more would not be
 import json
 import struct
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -18,7 +19,7 @@ from typing import Final
 import cramjam
 
 from pipeline.store.chunks import decode_times, encode_times
-from pipeline.store.logs.entry import Entry
+from pipeline.store.logs.entry import LEVELS, Entry
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.loki import Pairs
 
@@ -61,6 +62,12 @@ def cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
             first, length = n, 0
         length += len(entry.line)
     yield entries[first:]
+
+
+def count_levels(entries: Sequence[Entry]) -> bytes:
+    """Return for each level how many of a chunk's entries say it."""
+    found = Counter(entry.level for entry in entries)
+    return bytes(found[level] for level in range(len(LEVELS)))
 
 
 def pack_columns(entries: Sequence[Entry]) -> bytes:

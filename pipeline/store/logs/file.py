@@ -19,7 +19,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipeline.store.database import Database, Format
-from pipeline.store.logs.chunk import Columns, Lines, pack_columns, pack_lines, searchable, unpack_columns, unpack_lines
+from pipeline.store.logs.chunk import (
+    Columns,
+    Lines,
+    count_levels,
+    pack_columns,
+    pack_lines,
+    searchable,
+    unpack_columns,
+    unpack_lines,
+)
 from pipeline.store.logs.entry import Entry
 from pipeline.store.logs.requests import New
 
@@ -33,7 +42,8 @@ CREATE TABLE segments (id INTEGER PRIMARY KEY, began_ns INTEGER NOT NULL, earlie
 # Which chunk holds a trigram is all that is asked: no details, no sizes. Text is folded before it comes here.
 _SEGMENT: Final = """
 CREATE TABLE chunks_{id} (id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, earliest_ns INTEGER NOT NULL,
-                          latest_ns INTEGER NOT NULL, last_seq INTEGER NOT NULL, columns BLOB NOT NULL);
+                          latest_ns INTEGER NOT NULL, last_seq INTEGER NOT NULL, levels BLOB NOT NULL,
+                          columns BLOB NOT NULL);
 CREATE INDEX streams_{id} ON chunks_{id} (stream, latest_ns);
 CREATE TABLE lines_{id} (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE VIRTUAL TABLE words_{id} USING fts5(text, content='', columnsize=0, detail=none,
@@ -74,23 +84,25 @@ class Segment:
 class NewChunk:
     """A chunk to be written."""
 
-    __slots__ = ("columns", "entries", "last_seq", "lines", "stream")
+    __slots__ = ("columns", "entries", "last_seq", "levels", "lines", "stream")
 
     def __init__(self, stream: int, entries: Sequence[Entry]) -> None:
         self.stream, self.entries = stream, entries
         self.last_seq = max(entry.seq for entry in entries)
+        self.levels = count_levels(entries)
         self.columns, self.lines = pack_columns(entries), pack_lines(entries)
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Where a chunk is, and what it may hold."""
+    """Where a chunk is, and what it may hold; `levels` has for each level how many entries say it."""
 
     segment: int
     id: int
     stream: int
     earliest_ns: int
     latest_ns: int
+    levels: bytes
 
 
 class LogFile(Database):
@@ -125,8 +137,8 @@ def write_chunk(connection: sqlite3.Connection, segment: Segment, chunk: NewChun
     """Write a chunk as the newest of a segment, `last_chunk` of which is its number."""
     id_, entries = segment.last_chunk, chunk.entries
     connection.execute(
-        f"INSERT INTO chunks_{segment.id} VALUES (?, ?, ?, ?, ?, ?)",
-        (id_, chunk.stream, entries[0].time_ns, entries[-1].time_ns, chunk.last_seq, chunk.columns),
+        f"INSERT INTO chunks_{segment.id} VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (id_, chunk.stream, entries[0].time_ns, entries[-1].time_ns, chunk.last_seq, chunk.levels, chunk.columns),
     )
     connection.execute(f"INSERT INTO lines_{segment.id} VALUES (?, ?)", (id_, chunk.lines))
     connection.execute(f"INSERT INTO words_{segment.id} (rowid, text) VALUES (?, ?)", (id_, searchable(entries)))
@@ -171,13 +183,13 @@ def find_chunks(
     if words is not None:
         where += f" AND id IN (SELECT rowid FROM words_{segment.id} WHERE words_{segment.id} MATCH ?)"
         parameters.append(words)
-    sql = f"SELECT id, stream, earliest_ns, latest_ns FROM chunks_{segment.id} WHERE {where}"
+    sql = f"SELECT id, stream, earliest_ns, latest_ns, levels FROM chunks_{segment.id} WHERE {where}"
     return [Chunk(segment.id, *row) for row in _rows(connection, sql, parameters)]
 
 
 def find_chunks_since(connection: sqlite3.Connection, segment: Segment, seq: int) -> list[Chunk]:
     """Return a segment's chunks that have entries which came behind a number."""
-    sql = f"SELECT id, stream, earliest_ns, latest_ns FROM chunks_{segment.id} WHERE last_seq > ? AND id <= ?"
+    sql = f"SELECT id, stream, earliest_ns, latest_ns, levels FROM chunks_{segment.id} WHERE last_seq > ? AND id <= ?"
     return [Chunk(segment.id, *row) for row in _rows(connection, sql, (seq, segment.last_chunk))]
 
 

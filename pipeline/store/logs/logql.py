@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from pipeline.store.logs.filters import Contains, Matches, TextFilter
-from pipeline.store.logs.queries import Query
+from pipeline.store.logs.query import Query
 from pipeline.store.selector import UnsupportedError, parse_braces, parse_string
 
 _FILTERS: Final = {"|=": (Contains, False), "!=": (Contains, True), "|~": (Matches, False), "!~": (Matches, True)}

@@ -15,9 +15,10 @@ from typing import Final
 from pipeline.errors import PermanentError
 from pipeline.store.logs.chunk import Columns, Lines
 from pipeline.store.logs.engine import Engine
-from pipeline.store.logs.entry import LEVELS, MAX_NS, Entry
+from pipeline.store.logs.entry import LEVELS, Entry
 from pipeline.store.logs.file import Chunk, Segment, find_chunks, find_chunks_since, read_columns, read_lines
-from pipeline.store.logs.filters import TextFilter, may_hold
+from pipeline.store.logs.filters import may_hold
+from pipeline.store.logs.query import Counts, Found, Page, Place, Query, Summary, Tail
 from pipeline.store.logs.streams import Stream
 from pipeline.store.selector import Matcher
 from pipeline.wire.errors import MalformedError
@@ -26,77 +27,6 @@ from pipeline.wire.remote_write import Labels
 
 BUDGET_S: Final = 2.0
 MAX_BUCKETS: Final = 2_000
-
-Place = tuple[int, int]
-"""A time and a number: where an entry stands among all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Which entries: of streams that satisfy `matchers`, from `start_ns` to before `end_ns`, with the text and level.
-
-    `levels` are names in LEVELS; none means any.
-    """
-
-    matchers: tuple[Matcher, ...] = ()
-    text: TextFilter = field(default_factory=TextFilter)
-    start_ns: int = -MAX_NS
-    end_ns: int = MAX_NS + 1
-    levels: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One entry that was found; `level` is a name in LEVELS."""
-
-    time_ns: int
-    seq: int
-    line: str
-    labels: Labels
-    metadata: Pairs
-    level: str
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Entries in order, and from where to go on; None where there are no more.
-
-    `reached_ns` says how far the search came where its time was up before the page was full. `last_seq` is the number
-    from which `tail` goes on.
-    """
-
-    entries: Sequence[Found]
-    next: Place | None
-    reached_ns: int | None
-    last_seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """The newest of what came since, as it came; `skipped` older ones are left out."""
-
-    entries: Sequence[Found]
-    skipped: int
-    last_seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Entries by step (Unix ns, on multiples of its width) and by place in LEVELS; `reached_ns` as in `Page`."""
-
-    step_ns: int
-    steps: dict[int, list[int]]
-    reached_ns: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How much the store holds; `earliest_ns` is the oldest time in its chunks, None while there is none."""
-
-    streams: int
-    entries: int
-    stored_bytes: int
-    earliest_ns: int | None
 
 
 @dataclass(slots=True)
@@ -173,11 +103,11 @@ class Queries:
         look = self._look(query, budget_s)
         steps: dict[int, list[int]] = {}
 
-        def add(time_ns: int, level: int) -> None:
+        def add(time_ns: int, level: int, entries: int = 1) -> None:
             step = time_ns - time_ns % step_ns
             if step not in steps:
                 steps[step] = [0] * len(LEVELS)
-            steps[step][level] += 1
+            steps[step][level] += entries
 
         for _, entry in self._in_memory(look):
             add(entry.time_ns, entry.level)
@@ -185,9 +115,14 @@ class Queries:
             for chunk in sorted(self._chunks(look, segment), key=lambda one: -one.latest_ns):
                 if self.clock() > look.ends_s:
                     return Counts(step_ns, steps, chunk.latest_ns)
+                within = query.start_ns <= chunk.earliest_ns and chunk.latest_ns < query.end_ns
                 if query.text.parts:
                     for entry in self._in_chunk(look, chunk):
                         add(entry.time_ns, entry.level)
+                elif within and chunk.earliest_ns // step_ns == chunk.latest_ns // step_ns:
+                    for level, entries in enumerate(chunk.levels):
+                        if entries and look.wants(chunk.earliest_ns, level):
+                            add(chunk.earliest_ns, level, entries)
                 elif columns := self._columns(chunk):
                     for time_ns, level in zip(columns.times, columns.levels, strict=True):
                         if look.wants(time_ns, level):

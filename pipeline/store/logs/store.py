@@ -17,17 +17,8 @@ from pipeline.store.database import failure, open_reader
 from pipeline.store.logs.config import LogStoreConfig
 from pipeline.store.logs.engine import Engine, Taken
 from pipeline.store.logs.file import FORMAT, LogFile
-from pipeline.store.logs.queries import (
-    BUDGET_S,
-    MAX_BUCKETS,
-    Counts,
-    Page,
-    Place,
-    Queries,
-    Query,
-    Summary,
-    Tail,
-)
+from pipeline.store.logs.queries import BUDGET_S, MAX_BUCKETS, Queries
+from pipeline.store.logs.query import Counts, Page, Place, Query, Summary, Tail
 from pipeline.store.selector import Matcher
 from pipeline.store.writer import Writer
 from pipeline.telemetry import LogStoreMetrics
