@@ -1,5 +1,6 @@
 """One path that is followed: its files from the oldest to the newest, each read to its end before the next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent.logs.pipeline import Pipeline
@@ -21,7 +22,7 @@ class Tail:
     `seen` is its size and time when there was nothing more to take, `quiet_s` since when that is so (on the loop's
     clock). `rest`: something is behind the last newline. `wide`: it takes the whole buffer to see a line's end.
     `over`: nothing more will be read of it. `truncated`: what was read of it is not there any more. `renamed`: it is
-    not under the path's own name.
+    not under the path's own name. `checked`: it was looked whether others came before its first line.
     """
 
     position: Position
@@ -37,6 +38,7 @@ class Tail:
     over: bool = False
     truncated: bool = False
     renamed: bool = False
+    checked: bool = False
 
     def look(self) -> bool:
         """Return whether there may be something to read of an open file; raises LostTrackError."""
@@ -46,7 +48,17 @@ class Tail:
         if not self.source.packing and stat.st_size < self.position.offset:
             self.truncated = True
             raise LostTrackError
-        return self.stamp != self.seen
+        if self.stamp == self.seen:
+            return False
+        if stat.st_size == 0 and stat.st_mtime_ns != self.position.written_ns:
+            # It was written and emptied in between: what it held may be in a copy.
+            self.position.written_ns = stat.st_mtime_ns
+            raise LostTrackError
+        if stat.st_size and not self.position.head_bytes and not self.checked:
+            # Its inode is all that was known of it, and may have been another file's meanwhile.
+            self.checked = True
+            raise LostTrackError
+        return True
 
     def is_quiet(self, now_s: float, for_s: float) -> bool:
         """Return whether it is read to its end, and was not written for so long."""
@@ -90,6 +102,7 @@ class Follow:
     part: bool = False
     lost: bool = False
     look_s: float = 0.0
+    changed: dict[bytes, bytes | None] = field(default_factory=dict)
 
     @property
     def key(self) -> bytes:
@@ -97,8 +110,22 @@ class Follow:
         return row_key(self.job, self.path, self.twin)
 
     def state(self) -> dict[bytes, bytes | None]:
-        """Return its row as it is now."""
-        return {self.key: encode(Row([tail.position for tail in self.chain], self.pipeline.snapshot()))}
+        """Return its row as it is now, and what else has to be kept with it."""
+        row = Row([tail.position for tail in self.chain], self.pipeline.snapshot())
+        changed, self.changed = self.changed, {}
+        return {self.key: encode(row), **changed}
+
+    def remember(self, position: Position) -> None:
+        """Know a file again that is not read any more: `state` has it from now on."""
+        self.forget([done for done in self.done if done.inode == position.inode])
+        self.done.append(position)
+        self.changed[done_key(self.job, self.path, self.twin, position.inode)] = encode(position)
+
+    def forget(self, positions: Sequence[Position]) -> None:
+        """Take back `remember`."""
+        for position in list(positions):
+            self.done.remove(position)
+            self.changed[done_key(self.job, self.path, self.twin, position.inode)] = None
 
     def relabel(self, labels: dict[str, str], pipeline: Pipeline) -> None:
         """Go on with other labels; what stages hold back is taken over."""
@@ -106,29 +133,30 @@ class Follow:
             pipeline.restore(held)
         self.labels, self.pipeline = labels, pipeline
 
-    def done_key(self, position: Position) -> bytes:
-        """Return the state's key of a file of its that was read to its end."""
-        return done_key(self.job, self.path, self.twin, position.inode)
-
     def apply(self, traced: Traced) -> None:
         """Take what became of its files, and those that came."""
-        kept = []
+        older, own = list[Tail](), list[Tail]()
         for tail, part in zip(self.chain, traced.places, strict=False):
             if part is not None:
                 tail.move(part)
                 tail.renamed = part.path != self.path
             elif tail.source is None or tail.truncated:
                 tail.over = True
-            if tail.over and not (part is not None and part.path == self.path):
+            if part is not None and not tail.renamed:
+                own.append(tail)
+            elif tail.over:
                 tail.close()
             else:
-                kept.append(tail)
-        self.chain = kept + [Tail(part.from_start(), renamed=part.path != self.path) for part in traced.fresh]
+                older.append(tail)
+        fresh = [Tail(part.from_start(), renamed=part.path != self.path) for part in traced.fresh]
+        self.chain = older + fresh + own
         self.lost = False
 
     def let_go(self, tail: Tail, now_s: float, options: TailOptions) -> bool:
         """Return whether a file that is read to its end need not be waited for any longer."""
         newest = self.chain[-1]
+        if tail is not self.chain[0]:
+            return False
         if tail is not newest:
             has_begun = newest.position.offset > 0 or newest.stamp[0] > 0 or newest.over
             return tail.over or (tail.is_quiet(now_s, options.rotated_wait_s) and has_begun)

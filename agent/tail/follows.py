@@ -102,10 +102,9 @@ class Follows:
         if follow.path in self._files or not any(one.matches(follow.path) for one in wanted):
             follow.leaving = True
             return
-        follow.leaving = False
-        if not follow.missing or follow.chain[-1].source is None:
-            result.unclear.append(follow)
-        follow.missing = True
+        # Its next file may have come and been renamed already.
+        follow.leaving, follow.missing = False, True
+        result.unclear.append(follow)
 
     def _remember(self, seen: Seen, wanted: Sequence[Wanted], result: Compared) -> None:
         """Look after what is remembered: a file may be there under another name, or nowhere any more."""
@@ -122,10 +121,8 @@ class Follows:
                     result.state[done_key(self.tools.job, *key, position.inode)] = None
         present = {stat.st_ino for path, stat in seen.stats.items() if not self._is_part(path)}
         for follow in self._by.values():
-            for position in follow.done[:-_KEPT_DONE]:
-                if position.inode not in present:
-                    follow.done.remove(position)
-                    result.state[follow.done_key(position)] = None
+            if len(follow.done) > _KEPT_DONE:
+                follow.forget([one for one in follow.done[:-_KEPT_DONE] if one.inode not in present])
 
     def _is_part(self, path: str) -> bool:
         """Return whether a file is an older part of a log that is followed itself: it is read as that one's."""
@@ -135,6 +132,7 @@ class Follows:
 
     def _new(self, key: Key, labels: dict[str, str]) -> Follow:
         follow = Follow(self.tools.job, *key, labels, self.tools.make(labels), done=self._done.pop(key, []))
+        follow.done.sort(key=lambda position: position.written_ns)
         row = self._rows.pop(key, None)
         if row is not None:
             follow.chain = [Tail(position, over=position.ended) for position in row.files]
@@ -167,10 +165,13 @@ class Follows:
             return
         is_new = not follow.chain and not follow.done
         follow.apply(answer)
-        if answer.passed is not None:
+        if answer.passed is not None and (is_new or not follow.chain):
             passed = answer.passed.from_start()
             passed.offset = answer.passed.stat.st_size
-            follow.done.append(passed)
+            if all(passed.inode != position.inode for position in follow.done):
+                follow.remember(passed)
+        elif answer.passed is None and not follow.chain:
+            follow.forget(follow.done)
         offset = self.imported.pop(follow.path, None) if is_new and follow.twin == 0 else None
         if offset is not None and follow.chain and answer.fresh[-1].stat.st_size >= offset:
             follow.chain = follow.chain[-1:]
@@ -179,16 +180,20 @@ class Follows:
     def finish(self, follow: Follow) -> dict[bytes, bytes | None]:
         """Follow a path no longer; return the state that becomes true with it.
 
-        What nobody names any more is remembered: a target may come back. What is gone is forgotten.
+        What nobody names any more is remembered: a target may come back. So is a log of which there are older parts:
+        what is rotated next is newer than they are. What is gone is forgotten.
         """
         key = follow.path, follow.twin
         del self._by[key]
-        if follow.leaving and follow.chain and not follow.part:
-            self._rows[key] = Row([tail.position for tail in follow.chain])
-            self._done[key] = follow.done
-            return follow.state()
-        return {follow.key: None, **{follow.done_key(position): None for position in follow.done}}
+        if follow.part or not (follow.done or (follow.leaving and follow.chain)):
+            follow.forget(follow.done)
+            return {**follow.changed, follow.key: None}
+        self._rows[key], self._done[key] = Row([tail.position for tail in follow.chain]), follow.done
+        return follow.state()
 
-    def discard(self, follow: Follow) -> None:
-        """Follow a path no longer of which nothing was kept."""
-        del self._by[follow.path, follow.twin]
+    def put_back(self, follow: Follow) -> None:
+        """Follow a path no longer of which there was nothing to follow; what was remembered is as it was."""
+        key = follow.path, follow.twin
+        del self._by[key]
+        if follow.done:
+            self._rows[key], self._done[key] = Row([]), follow.done

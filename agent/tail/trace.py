@@ -18,7 +18,7 @@ from agent.tail.source import head_of, open_file
 from pipeline.errors import PermanentError
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Part:
     """One file there is: `path` as it is found, and what it begins with, decompressed."""
 
@@ -79,7 +79,7 @@ class Part:
 class Traced:
     """`places`: where each of the files being read is now, as far as it was found; `fresh`: newer ones, oldest first.
 
-    `passed` is the newest file that was there before the log was first seen: nobody reads it. `troubles` are reasons.
+    `passed` is the newest of those that nobody reads (any more). `troubles` are reasons.
     """
 
     places: tuple[Part | None, ...] = ()
@@ -111,25 +111,21 @@ def trace(question: Question) -> Traced | None:
         return None
     places, newest = _find(question, parts)
     if newest >= 0:
-        fresh = parts[newest + 1 :]
+        newer = parts[newest + 1 :]
     elif question.known or question.done:
         # Nothing is left of what was known: what was written since then is newer.
         since_ns = max(position.written_ns for position in (*question.known, *question.done))
-        fresh = [part for part in parts if part is own or part.stat.st_mtime_ns >= since_ns]
+        newer = [part for part in parts if part is own or part.stat.st_mtime_ns >= since_ns]
     else:
-        fresh = [part for part in parts if part is own or _is_wanted(part, question)]
-        older = [part for part in parts if part not in fresh]
-        fresh = [part for part in fresh if part is own or part.head]
-        return Traced((), tuple(fresh), older[-1] if older else None, _troubles(parts))
-    return Traced(places, tuple(part for part in fresh if part is own or part.head), None, _troubles(parts))
+        newer = [part for part in parts if part is own or _is_wanted(part, question)]
+    fresh = tuple(part for part in newer if part not in places and (part is own or part.head))
+    passed = [part for part in parts if part not in newer and part not in places]
+    troubles = tuple(part.trouble for part in parts if part.trouble)
+    return Traced(places, fresh, passed[-1] if passed else None, troubles)
 
 
 def _is_wanted(part: Part, question: Question) -> bool:
     return question.wanted(part.path) and not any(part.is_it(other) for other in question.others)
-
-
-def _troubles(parts: Sequence[Part]) -> tuple[str, ...]:
-    return tuple(part.trouble for part in parts if part.trouble)
 
 
 def _find(question: Question, parts: Sequence[Part]) -> tuple[tuple[Part | None, ...], int]:
@@ -139,7 +135,8 @@ def _find(question: Question, parts: Sequence[Part]) -> tuple[tuple[Part | None,
         number = _last(parts, lambda part, position=position: part.is_it(position))  # type: ignore[misc]
         if number >= 0:
             places[which] = number
-    newest = max(places.values(), default=-1)
+    # One of which nothing is known but its inode may have been filled, copied and emptied meanwhile.
+    newest = max((places[which] for which in places if question.known[which].head_bytes), default=-1)
     for position in question.done:
         newest = max(newest, _last(parts[newest + 1 :], lambda part: part.is_it(position)) + newest + 1)  # noqa: B023
     for which, position in enumerate(question.known):

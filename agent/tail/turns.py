@@ -11,7 +11,6 @@ from agent.tail.follow import Follow, LostTrackError, Tail
 from agent.tail.follows import Follows
 from agent.tail.notify import Notify
 from agent.tail.options import TailOptions
-from agent.tail.position import encode
 from agent.tail.reader import Reader
 from agent.tail.scan import Seen, Wanted, scan
 from agent.tail.trace import trace
@@ -99,10 +98,10 @@ class Turns:
         for follow, answer in zip(unclear, answers, strict=True):
             for why in answer.troubles if answer is not None else ():
                 self.reader.tell(follow.path, why)
+            was_read = bool(follow.chain)
             self.follows.settle(follow, answer)
-            if answer is None:
-                self._active.pop(follow, None)
-                self.follows.discard(follow)
+            if not was_read and not follow.chain and not follow.changed:
+                self.follows.put_back(follow)
             elif follow.chain:
                 self._stir([follow])
             else:
@@ -162,11 +161,9 @@ class Turns:
         """Be done with a file that was renamed or deleted."""
         self.reader.close(tail)
         follow.chain.remove(tail)
-        state: dict[bytes, bytes | None] = {}
         if tail.links and not tail.truncated:
-            follow.done.append(tail.position)
-            state[follow.done_key(tail.position)] = encode(tail.position)
-        await self.tools.keep.put(Take(follow.path, (), {**follow.state(), **state}))
+            follow.remember(tail.position)
+        await self.tools.keep.put(Take(follow.path, (), follow.state()))
 
     async def _end(self, follow: Follow) -> None:
         """Follow a path no longer; what its stages hold goes on its way."""
