@@ -1,13 +1,12 @@
 """One source's way into the buffer: its stages, what they hold back, and how far the source was read."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 
 from agent.logs.chunk import Chunk, Take
 from agent.logs.entry import Entry
 from agent.logs.input import InputTools
-from agent.logs.pipeline import Pipeline
 
 LOOK_S: Final = 0.5
 """How often it is looked whether something was held back for long enough."""
@@ -27,10 +26,16 @@ class Feed:
         self._lane_key = "/".join(part for part in (kind, tools.job, name) if part)
         self._key = f"input/{self._lane_key}".encode()
         self._turn = asyncio.Lock()
-        kept = tools.keep.state(self._key)
+        self._load()
+
+    def _load(self) -> None:
+        """Go on from what the buffer has of this source, by stages that are as they were then."""
+        kept = self._tools.keep.state(self._key)
         self._position = kept.get(self._key + _POSITION, b"")
         self._held = kept.get(self._key + _HELD, b"")
-        self._pipeline = self._begin()
+        self._pipeline = self._tools.make({})
+        if self._held:
+            self._pipeline.restore(self._held)
 
     @property
     def position(self) -> bytes:
@@ -48,7 +53,9 @@ class Feed:
         self._tools.metrics.read_lines.labels(self._tools.job).inc(len(entries))
         self._tools.metrics.read_bytes.labels(self._tools.job).inc(read_bytes)
         async with self._turn:
-            await self._give(self._pipeline.entries(entries), position, durable)
+            keeping = await self._give(self._pipeline.entries(entries), position, durable)
+        # Outside: what others put meanwhile gets into the same transaction.
+        await keeping
 
     async def run(self) -> None:
         """Let go on what stages have held back for long enough, until cancelled."""
@@ -58,13 +65,13 @@ class Feed:
             due_ns = self._pipeline.due_ns()
             if due_ns is not None and due_ns <= now_ns:
                 async with self._turn:
-                    await self._give(self._pipeline.flush(now_ns), None, durable=False)
+                    await (await self._give(self._pipeline.flush(now_ns), None, durable=False))
 
     async def end(self) -> None:
         """Give everything that is held back: the source has come to its end. On disk when this returns."""
         async with self._turn:
             chunks = self._pipeline.flush(int(self._tools.clock() * 1_000_000_000), everything=True)
-            await self._give(chunks, None, durable=True)
+            await (await self._give(chunks, None, durable=True))
 
     async def forget(self) -> None:
         """Give what is held back, and keep no position any more: the source is gone for good."""
@@ -74,26 +81,32 @@ class Feed:
             await self._tools.keep.put(Take(self._lane_key, (), nothing))
             self._position = self._held = b""
 
-    async def _give(self, chunks: Sequence[Chunk], position: bytes | None, durable: bool) -> None:
+    async def _give(self, chunks: Sequence[Chunk], position: bytes | None, durable: bool) -> Awaitable[None]:
+        """Put chunks, and what they change of the state; return what waits until they are on disk, where that is asked.
+
+        Where it fails they are to be read again: from the position that the buffer has then.
+        """
         state: dict[bytes, bytes | None] = {}
         if position is not None and position != self._position:
-            state[self._key + _POSITION] = position
+            state[self._key + _POSITION] = self._position = position
         if (held := self._pipeline.snapshot()) != self._held:
             state[self._key + _HELD] = held or None
-        if not chunks and not state:
-            return
-        take = Take(self._lane_key, tuple(chunks), state)
+            self._held = held
+        putting = self._put(Take(self._lane_key, tuple(chunks), state), durable) if chunks or state else _nothing()
+        if durable:
+            keeping = asyncio.ensure_future(putting)
+            await asyncio.sleep(0)  # It begins now, before anything that is put later.
+            return keeping
+        await putting
+        return _nothing()
+
+    async def _put(self, take: Take, durable: bool) -> None:
         try:
             await (self._tools.keep.keep(take) if durable else self._tools.keep.put(take))
         except BaseException:
-            # It is to be read again from the position before, and goes through stages that are as they were then.
-            self._pipeline = self._begin()
+            self._load()
             raise
-        self._position = position if position is not None else self._position
-        self._held = held
 
-    def _begin(self) -> Pipeline:
-        pipeline = self._tools.make({})
-        if self._held:
-            pipeline.restore(self._held)
-        return pipeline
+
+async def _nothing() -> None:
+    return None

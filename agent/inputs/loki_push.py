@@ -44,7 +44,7 @@ class LokiPush:
     def __init__(self, config: LokiPushConfig, tools: InputTools) -> None:
         self._config = config
         self._tools = tools
-        self._feed = Feed(tools, "push", str(config.server.http_listen_port))
+        self._feed = Feed(tools, "push")
         self._ticks = Ticks(tools.clock)
         self._labels = Labels(tools.relabel, {})
         self._attempts = Attempts(tools, "loki_push_api")

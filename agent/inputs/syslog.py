@@ -33,7 +33,7 @@ class SyslogTcp:
         self._tools = tools
         self._entries = SyslogEntries(config, tools)
         self._names = Names()
-        self._feed = Feed(tools, "syslog", str(config.listen_address.port))
+        self._feed = Feed(tools, "syslog")
         self._attempts = Attempts(tools, "syslog")
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0

@@ -34,7 +34,7 @@ class SyslogUdp(asyncio.DatagramProtocol):
         self._tools = tools
         self._entries = SyslogEntries(config, tools)
         self._names = Names()
-        self._feed = Feed(tools, "syslog-udp", str(config.listen_address.port))
+        self._feed = Feed(tools, "syslog")
         self._attempts = Attempts(tools, "syslog")
         self._queue: deque[tuple[bytes, str]] = deque()
         self._queued_bytes = 0

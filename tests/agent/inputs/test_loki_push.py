@@ -89,3 +89,22 @@ async def test_nothing_is_acknowledged_and_nothing_more_taken_while_the_buffer_i
         assert (await first)[0] == 204
         assert (await post(source.port, request_of("second"), headers=PROTOBUF))[0] == 204
     assert desk.memory.texts == ["first", "second"]
+
+
+async def test_requests_wait_for_the_disk_together() -> None:
+    desk = Desk(Memory())
+    source = LokiPush(config(), desk.tools())
+    async with running(source):
+        desk.memory.room.clear()
+        requests = [
+            asyncio.create_task(post(source.port, request_of(f"line {number}"), headers=PROTOBUF))
+            for number in range(20)
+        ]
+
+        async def all_wait() -> bool:
+            return desk.value("lines") == 20
+
+        await until(all_wait, "no request waits for another's answer", STUCK_S)
+        desk.memory.room.set()
+        assert [(await request)[0] for request in requests] == [204] * 20
+    assert sorted(desk.memory.texts) == sorted(f"line {number}" for number in range(20))
