@@ -30,6 +30,7 @@ class _Gathered:
     at_ns: int
     """When the last of them came."""
     size: int = 0
+    count: int = 0
 
     def whole(self) -> Entry:
         """Return what has been gathered so far as one entry."""
@@ -74,19 +75,21 @@ class Gathering:
         elif begins:
             self._let_go(stream)
             stream.first = entry
+        # Empty lines in front count, but are not kept.
         if stream.lines or entry.line:
             stream.lines.append(entry.line)
             stream.size += len(entry.line) + 1
+        stream.count += 1
         stream.at_ns = self._run.now_ns
-        if len(stream.lines) == self._max_lines or stream.size > _MAX_SIZE:
+        if stream.count == self._max_lines or stream.size > _MAX_SIZE:
             self._let_go(stream)
 
     def _let_go(self, stream: _Gathered) -> None:
-        if not stream.lines:
-            return
-        entry = stream.whole()
-        stream.lines, stream.size = [], 0
-        self._then(entry)
+        stream.count = 0
+        if stream.lines:
+            entry = stream.whole()
+            stream.lines, stream.size = [], 0
+            self._then(entry)
 
     def due_ns(self) -> int | None:
         """Return when the first of them will have waited for long enough."""
@@ -101,7 +104,7 @@ class Gathering:
     def held(self) -> Any:
         """Return all of them, and the first lines by which what comes next is known."""
         return [
-            {"entry": pack_entry(one.whole()), "lines": len(one.lines), "at_ns": one.at_ns}
+            {"entry": pack_entry(one.whole()), "lines": len(one.lines), "count": one.count, "at_ns": one.at_ns}
             for one in self._streams.values()
         ] or None
 
@@ -111,4 +114,6 @@ class Gathering:
             entry = unpack_entry(one["entry"])
             # As many as they were; where a line had line feeds of its own, that they are joined again is what counts.
             lines = entry.line.split("\n", one["lines"] - 1) if one["lines"] else []
-            self._streams[tuple(sorted(entry.labels.items()))] = _Gathered(entry, lines, one["at_ns"], len(entry.line))
+            self._streams[tuple(sorted(entry.labels.items()))] = _Gathered(
+                entry, lines, one["at_ns"], len(entry.line), one["count"]
+            )

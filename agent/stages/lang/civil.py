@@ -52,13 +52,13 @@ class Civil:
         return _offset_at(self._zone, seconds - offset_s)
 
     def _named_offset_s(self, name: str, seconds: int) -> int:
-        """Return the offset that an abbreviation has in this zone; one that it has not means nothing: 0."""
+        """Return the offset that an abbreviation has or had in this zone; one that it has not means nothing: 0."""
         if self._zone is not None:
-            for days in (0, -183, 183):
-                moment = _moment(seconds + days * 86_400)
-                if moment is not None and (there := moment.astimezone(self._zone)).tzname() == name:
-                    return round((there.utcoffset() or there - there).total_seconds())
-        return int(name[3:]) * 3600 if name[:3] == "GMT" and name[3:] else 0
+            halves = (-_HALF_YEAR_S, _HALF_YEAR_S)
+            for at_s in (seconds, *(base + half for base in (seconds, _RECENT_S) for half in halves)):
+                if _moment(at_s).astimezone(self._zone).tzname() == name:
+                    return _offset_at(self._zone, at_s)
+        return 0
 
 
 def in_year_of(fields: Fields, civil: Civil, now_ns: int) -> int:
@@ -67,7 +67,7 @@ def in_year_of(fields: Fields, civil: Civil, now_ns: int) -> int:
         month, day = _month_and_day(fields, 0)
     else:
         month, day = _by_year_day(fields, 0)
-    now = _moment(now_ns // NS) or datetime(1970, 1, 1, tzinfo=UTC)
+    now = _moment(now_ns // NS)
     year = (
         now.year - 1 if (month, now.month) == (12, 1) else now.year + 1 if (month, now.month) == (1, 12) else now.year
     )
@@ -85,16 +85,17 @@ def days_from_civil(year: int, month: int, day: int) -> int:
 
 
 def _offset_at(zone: ZoneInfo, seconds: int) -> int:
-    moment = _moment(seconds)
-    offset = moment.astimezone(zone).utcoffset() if moment else None
+    offset = _moment(seconds).astimezone(zone).utcoffset()
     return round(offset.total_seconds()) if offset else 0
 
 
-def _moment(seconds: int) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
+_HALF_YEAR_S, _RECENT_S = 183 * 86_400, days_from_civil(2020, 1, 1) * 86_400
+_FIRST_S, _LAST_S = days_from_civil(2, 1, 1) * 86_400, days_from_civil(9999, 1, 1) * 86_400
+
+
+def _moment(seconds: int) -> datetime:
+    """Return a moment, for what a zone had then: before and after what datetime can hold, nothing changes."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST_S), _LAST_S), UTC)
 
 
 def _number(fields: Fields, name: str) -> int:

@@ -32,16 +32,14 @@ def _compiled(pattern: str, *, captures: bool) -> Any:
 class Regex:
     """One expression, ready to search in text."""
 
-    __slots__ = ("_find", "_iterate", "_test", "groups", "named")
+    __slots__ = ("_find", "_test", "named")
 
     def __init__(self, pattern: str) -> None:
         """Compile it; raises ValueError in RE2's words."""
         compiled = _compiled(pattern, captures=True)
-        self._iterate: Final = compiled.finditer
         # RE2 itself below its Python wrapper, which takes as long again to make an object of what was found.
         self._find: Final = compiled._regexp.Match
         self._test: Final = _compiled(pattern, captures=False)._regexp.Match
-        self.groups: Final = cast(int, compiled.groups)
         by_name = cast("dict[bytes, int]", compiled.groupindex)
         self.named: Final = tuple((name.decode(), index) for name, index in sorted(by_name.items(), key=lambda i: i[1]))
 
@@ -68,13 +66,20 @@ class Regex:
 
         As in Go, an empty match directly behind a match does not count.
         """
-        groups, behind = range(self.groups + 1), -1
-        for found in self._iterate(text):
-            spans = tuple(found.span(index) for index in groups)
-            if spans[0] == (behind, behind):
-                continue
-            behind = spans[0][1]
-            yield spans
+        at, behind, end = 0, -1, len(text)
+        while at <= end:
+            spans = self._find(_ANYWHERE, text, at, end)
+            start, stop = spans[0]
+            if start < 0:
+                return
+            if start != stop or start != behind:
+                yield spans
+            at = behind = stop
+            if start == stop:
+                at += 1
+                # The next character, not the next byte.
+                while at < end and text[at] & 0xC0 == 0x80:
+                    at += 1
 
     def replace(self, text: str, replacement: str, *, literal: bool = False) -> str:
         """Replace every match as Go's ReplaceAllString does: `$1`, `${name}` stand for groups, unless `literal`."""

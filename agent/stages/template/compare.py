@@ -59,14 +59,13 @@ def _index(value: Any, *keys: Any) -> Any:
 
 
 def _slice(value: Any, *bounds: Any) -> Any:
-    if not isinstance(value, str | list | tuple):
+    # sprig's, which promtail puts in the place of Go's: it takes lists alone.
+    if not isinstance(value, list | tuple):
         raise TemplateError(f"can't slice item of type {kind(value)}")
-    whole: Any = value.encode() if isinstance(value, str) else value
-    start, end = (*bounds, *(0, len(whole))[len(bounds) :])[:2]
-    if len(bounds) > 2 or not 0 <= start <= end <= len(whole):
+    start, end = (*bounds, *(0, len(value))[len(bounds) :])[:2]
+    if len(bounds) > 2 or not 0 <= start <= end <= len(value):
         raise TemplateError(f"index out of range: {start}:{end}")
-    part = whole[start:end]
-    return part.decode(errors="replace") if isinstance(part, bytes) else part
+    return value[start:end]
 
 
 def _print(*values: Any) -> str:
@@ -121,11 +120,12 @@ def _formatted(flags: str, precision: str | None, letter: str, value: Any) -> st
         return format(value, f"{plus}.{precision or 6}{letter}")
     if letter in "gG" and isinstance(value, float):
         return show_float(value) if precision is None else format(value, f"{plus}.{precision}{letter}")
-    return f"%!{letter}({kind(value)}={inner(value)})"
+    return f"%!{letter}({kind(value)}={inner(value)})" if value is not None else f"%!{letter}(<nil>)"
 
 
 def _script(*values: Any) -> str:
-    return json.dumps(_print(*values), ensure_ascii=False)[1:-1].replace("'", "\\'").replace("<", "\\u003C")
+    quoted = re.sub(r"[\\'\"]", r"\\\g<0>", _print(*values))
+    return re.sub(r"[\x00-\x1f&<=>]", lambda one: f"\\u{ord(one[0]):04X}", quoted)
 
 
 BUILTINS: Final[dict[str, tuple[str, Callable[..., Any]]]] = {

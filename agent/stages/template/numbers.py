@@ -24,7 +24,7 @@ def to_int(value: Any) -> int:
         digits = value.lstrip("+-")
         number = int(digits, 16 if digits[:2] in ("0x", "0X") else 8 if len(digits) > 1 and digits[0] == "0" else 10)
         return -number if value[0] == "-" else number
-    return 0
+    return to_int(to_float(value)) if isinstance(value, str) else 0
 
 
 def to_float(value: Any) -> float:

@@ -88,10 +88,12 @@ class _Parser:
         self._loops -= word == "range"
         other: list[Node] = []
         rest = end.tokens[1:] if end is not None and end.tokens[0].text == "else" else None
-        if rest and rest[0].text in ("if", "with"):
+        if rest and word != "range" and rest[0].text == word:
             # `else if` is an `if` within the `else`, and shares its `end`.
             other = [self._block(rest[0].text, rest[1:])]
         else:
+            if rest:
+                raise _error(f"unexpected <{rest[0].text}> in input")
             if rest is not None:
                 other, end = self._list()
             if end is None or end.text != "end":
@@ -219,8 +221,8 @@ def _field(of: Evaluate, path: str) -> Evaluate:
     def evaluate(scope: Scope) -> Any:
         value = of(scope)
         for name in names:
-            if value is MISSING or value is None:
-                raise TemplateError(f"nil data; no entry for key {name!r}")
+            if value is MISSING:
+                return MISSING
             if not isinstance(value, Mapping):
                 raise TemplateError(f"can't evaluate field {name} in type {show(value)}")
             value = value.get(name, MISSING)

@@ -88,12 +88,14 @@ def _repeat(count: int, text: str) -> str:
     return text * count
 
 
-def _decode(read: Callable[[str], bytes]) -> Callable[[str], str]:
+def _decode(name: str, read: Callable[[str], bytes]) -> Callable[[str], str]:
     def decode(text: str) -> str:
         try:
             return read(text).decode(errors="replace")
-        except ValueError as error:
-            return str(error)
+        except ValueError:
+            # As in sprig, the text that comes out says what is wrong.
+            found = re.match(r"[A-Za-z0-9+/]*=*", text)
+            return f"illegal {name} data at input byte {found.end() if found else 0}"
 
     return decode
 
@@ -136,7 +138,7 @@ SPRIG: Final[dict[str, tuple[str, Callable[..., Any]]]] = {
     "trimSuffix": ("ss", lambda cut, text: text.removesuffix(cut)),
     "upper": ("s", str.upper),
     "lower": ("s", str.lower),
-    "title": ("s", lambda text: re.sub(r"(?<![\w'])\w", lambda first: first[0].upper(), text)),
+    "title": ("s", lambda text: re.sub(r"(?<!\w)\w", lambda first: first[0].upper(), text)),
     "untitle": ("s", lambda text: re.sub(r"(?<!\S)\S", lambda first: first[0].lower(), text)),
     "nospace": ("s", lambda text: re.sub(r"\s+", "", text)),
     "substr": ("iis", _substring),
@@ -156,9 +158,9 @@ SPRIG: Final[dict[str, tuple[str, Callable[..., Any]]]] = {
     "sha256sum": ("s", lambda text: hashlib.sha256(text.encode()).hexdigest()),
     "adler32sum": ("s", lambda text: str(zlib.adler32(text.encode()))),
     "b64enc": ("s", lambda text: base64.b64encode(text.encode()).decode()),
-    "b64dec": ("s", _decode(lambda text: base64.b64decode(text, validate=True))),
+    "b64dec": ("s", _decode("base64", lambda text: base64.b64decode(text, validate=True))),
     "b32enc": ("s", lambda text: base64.b32encode(text.encode()).decode()),
-    "b32dec": ("s", _decode(base64.b32decode)),
+    "b32dec": ("s", _decode("base32", base64.b32decode)),
     "regexMatch": ("ss", lambda pattern, text: compile_regex(pattern).matches(text)),
     "regexFind": ("ss", lambda pattern, text: "".join(_found(pattern, text, 1))),
     "regexFindAll": ("ssi", _found),
