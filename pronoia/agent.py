@@ -11,12 +11,11 @@ import click
 from prometheus_client import CollectorRegistry
 
 from agent.config import AgentConfig, Loaded, included, load, require_destination
-from agent.config.promtail import LogsConfig
 from agent.service import Agent
 from pipeline.service import Admin, Component, Opened, serve
 from pipeline.telemetry import TracingMetrics
 from pipeline.tracing import open_tracing
-from pronoia.agent_file import node_name
+from pronoia.agent_file import EXPAND_ENV, node_name
 from pronoia.component import component_options, run_component
 from pronoia.reload import on_hangup, serve_reload
 from pronoia.version import VERSION
@@ -28,11 +27,12 @@ logger = logging.getLogger(__name__)
 @component_options
 @click.option("--strict", is_flag=True, help="Make errors of what is otherwise warned of.")
 @click.option("--stdin", is_flag=True, help="Read logs from standard input, and end when all of it is delivered.")
-def agent(file: Path, data: Path, log_level: str, strict: bool, stdin: bool) -> None:
-    """Discover and scrape what a prometheus.yml names; push to a gateway, or straight to remote write."""
+@EXPAND_ENV
+def agent(file: Path, data: Path, log_level: str, strict: bool, stdin: bool, expand_env: bool) -> None:
+    """Scrape what a prometheus.yml names, read the logs that a promtail's file names, and push both on."""
 
     def read() -> Loaded:
-        loaded = load(file, os.environ, strict=strict)
+        loaded = load(file, os.environ, strict=strict, expand_env=expand_env)
         require_destination(loaded.config, str(file))
         return replace(loaded, config=_with_stdin(loaded.config)) if stdin else loaded
 
@@ -40,6 +40,9 @@ def agent(file: Path, data: Path, log_level: str, strict: bool, stdin: bool) -> 
 
 
 def _with_stdin(config: AgentConfig) -> AgentConfig:
+    # Only an agent that reads logs pays for what their stages take.
+    from agent.config.promtail import LogsConfig
+
     logs = config.logs or LogsConfig()
     target = logs.target_config.model_copy(update={"stdin": True})
     return config.model_copy(update={"logs": logs.model_copy(update={"target_config": target})})

@@ -5,8 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.config import Loaded, build
-from pipeline.config import read
+import click
+
+from agent.config import Loaded, build, read_agent_file
+
+EXPAND_ENV = click.option(
+    "--expand-env", is_flag=True, help="Replace ${NAME} in the file by the environment's, as promtail's flag does."
+)
 
 
 def node_name(environment: Mapping[str, str]) -> str:
@@ -28,9 +33,9 @@ def kind_of(value: Any) -> str:
     return "agent"
 
 
-def load_agent(path: Path, environment: Mapping[str, str]) -> Loaded:
+def load_agent(path: Path, environment: Mapping[str, str], *, expand_env: bool = False) -> Loaded:
     """Read what an agent would do with a file; raises ConfigError."""
-    document = read(path, text_scalars=True)
+    document = read_agent_file(path, environment, expand_env=expand_env)
     if kind_of(document.value) == "up":
         return build(document, environment, document.value.get("agent") or {}, ("agent",))
     return build(document, environment)

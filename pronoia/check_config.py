@@ -9,9 +9,9 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from agent.config import AgentConfig, build, secret_files, without_destination
+from agent.config import AgentConfig, build, read_agent_file, secret_files, without_destination
 from pipeline.config import Address, ConfigError, Document, Key, parse, read_text, validate
-from pronoia.agent_file import kind_of
+from pronoia.agent_file import EXPAND_ENV, kind_of
 
 _MODELS = {"gateway": ("gateway.config", "GatewayConfig"), "ingester": ("ingester.config", "IngesterConfig")}
 
@@ -19,13 +19,14 @@ _MODELS = {"gateway": ("gateway.config", "GatewayConfig"), "ingester": ("ingeste
 @click.command("check-config")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--strict", is_flag=True, help="Make errors of what is otherwise warned of.")
-def check_config(file: Path, strict: bool) -> None:
+@EXPAND_ENV
+def check_config(file: Path, strict: bool, expand_env: bool) -> None:
     """Check a configuration: an agent's, a gateway's, an ingester's, or that of `up`.
 
     Every error is one line: file, line, key and reason. The exit code is 0 if there is none.
     """
     try:
-        said, warnings = check(file, strict=strict)
+        said, warnings = check(file, strict=strict, expand_env=expand_env)
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from error
@@ -34,13 +35,12 @@ def check_config(file: Path, strict: bool) -> None:
     click.echo(f"{file}: usable as {said}")
 
 
-def check(path: Path, *, strict: bool) -> tuple[str, list[str]]:
+def check(path: Path, *, strict: bool, expand_env: bool = False) -> tuple[str, list[str]]:
     """Return what a usable file is, and warnings; raises ConfigError with every mistake."""
-    text, file = read_text(path), str(path)
-    document = parse(text, file)
+    document = parse(read_text(path), str(path))
     kind = kind_of(document.value)
     if kind == "agent":
-        return _check_agent(parse(text, file, text_scalars=True), (), strict)
+        return _check_agent(read_agent_file(path, os.environ, expand_env=expand_env), (), strict)
     if kind != "up":
         return _check_section(document, kind, None, ()), []
     return _check_up(path, document, strict)

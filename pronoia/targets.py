@@ -18,7 +18,7 @@ from agent.discovery import Tools
 from agent.targets import JobTargets, Target, find_once
 from pipeline.config import ConfigError
 from pipeline.telemetry import DiscoveryMetrics
-from pronoia.agent_file import load_agent, node_name
+from pronoia.agent_file import EXPAND_ENV, load_agent, node_name
 from pronoia.target_report import STATES, Report
 from pronoia.version import VERSION
 
@@ -45,15 +45,22 @@ if TYPE_CHECKING:
 )
 @click.option("--explain", is_flag=True, help="Of each target what every rule did to it, as with --target.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object, instead of text.")
+@EXPAND_ENV
 def targets(
-    file: Path, jobs: tuple[str, ...], words: tuple[str, ...], states: tuple[str, ...], explain: bool, as_json: bool
+    file: Path,
+    jobs: tuple[str, ...],
+    words: tuple[str, ...],
+    states: tuple[str, ...],
+    explain: bool,
+    as_json: bool,
+    expand_env: bool,
 ) -> None:
     """Discover once, and show what is found: by job, or with --target rule by rule why a target is what it is.
 
     Exits with 1 if a file or a URL of discovery could not be read.
     """
     try:
-        config = load_agent(file, os.environ).config
+        config = load_agent(file, os.environ, expand_env=expand_env).config
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from error

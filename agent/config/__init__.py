@@ -2,7 +2,16 @@
 
 from agent.config.agent import AgentConfig, BufferConfig, GatewayClientConfig
 from agent.config.lists import FileSdConfig, HttpSdConfig, StaticConfig
-from agent.config.load import Loaded, build, included, load, require_destination, secret_files, without_destination
+from agent.config.load import (
+    Loaded,
+    build,
+    included,
+    load,
+    read_agent_file,
+    require_destination,
+    secret_files,
+    without_destination,
+)
 from agent.config.scrape import GlobalConfig, ScrapeConfig
 
 __all__ = [
@@ -18,6 +27,7 @@ __all__ = [
     "build",
     "included",
     "load",
+    "read_agent_file",
     "require_destination",
     "secret_files",
     "without_destination",

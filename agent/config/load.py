@@ -11,12 +11,12 @@ from pydantic import BaseModel
 
 from agent.config.agent import AgentConfig
 from agent.config.files import matching
-from agent.config.promtail_file import is_promtails, take_promtails
+from agent.config.promtail_file import expand_variables, is_promtails, take_promtails
 from agent.config.scrape import GlobalConfig, ScrapeConfig
 from agent.config.sharing import SharingConfig
 from agent.config.store import StoreGlobals, StoreSections
 from agent.config.unsupported import reason_for
-from pipeline.config import ConfigError, Document, Key, Mistake, read, validate
+from pipeline.config import ConfigError, Document, Key, Mistake, parse, read, read_text, validate
 from pipeline.send.config import RemoteWriteConfig
 
 if TYPE_CHECKING:
@@ -37,13 +37,28 @@ class Loaded:
         return self.document.mistake((*self.at, *key), reason)
 
 
-def load(path: Path, environment: Mapping[str, str], *, strict: bool = False, check_files: bool = True) -> Loaded:
+def load(
+    path: Path,
+    environment: Mapping[str, str],
+    *,
+    strict: bool = False,
+    check_files: bool = True,
+    expand_env: bool = False,
+) -> Loaded:
     """Read an agent's file; raises ConfigError with every mistake in it and in the files it includes.
 
-    `environment` is what `${NAME}` in external labels stands for. `strict` makes mistakes of what is otherwise warned
-    of. `check_files` refuses a file whose certificates, tokens or passwords are not there.
+    `environment` is what `${NAME}` in external labels stands for, and with `expand_env` everywhere. `strict` makes
+    mistakes of what is otherwise warned of. `check_files` refuses a file whose certificates, tokens or passwords are
+    not there.
     """
-    return build(read(path, text_scalars=True), environment, strict=strict, check_files=check_files)
+    document = read_agent_file(path, environment, expand_env=expand_env)
+    return build(document, environment, strict=strict, check_files=check_files)
+
+
+def read_agent_file(path: Path, environment: Mapping[str, str], *, expand_env: bool) -> Document:
+    """Parse an agent's file; raises ConfigError."""
+    text = read_text(path)
+    return parse(expand_variables(text, environment, str(path)) if expand_env else text, str(path), text_scalars=True)
 
 
 def build(

@@ -1,7 +1,10 @@
 """Telling a promtail's own file from an agent's, by its keys, and taking it apart."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
+
+from pipeline.config import ConfigError, Mistake
 
 KEYS: Final = (
     *("global", "server", "client", "clients", "positions", "scrape_configs", "limits_config", "target_config"),
@@ -31,3 +34,31 @@ def is_promtails(value: Mapping[str, Any]) -> bool:
 def take_promtails(value: dict[str, Any]) -> dict[str, Any]:
     """Take promtail's keys out of a file; what is left is the agent's own."""
     return {name: value.pop(name) for name in KEYS if name in value}
+
+
+_VARIABLE: Final = re.compile(r"\\\\|\$\{([^}]*)\}")
+_NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::?-(.*))?", re.ASCII | re.DOTALL)
+
+
+def expand_variables(text: str, environment: Mapping[str, str], file: str) -> str:
+    """Replace `${NAME}` and `${NAME:-default}`, and two backslashes by one, as promtail's -config.expand-env does.
+
+    It is done before the file is read as YAML. Raises ConfigError for what else may stand in braces.
+    """
+    mistakes: list[Mistake] = []
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return "\\"
+        name = _NAME.fullmatch(match[1])
+        if name is None:
+            line = text.count("\n", 0, match.start()) + 1
+            reason = f"{match[0]} is not supported: write ${{NAME}} or ${{NAME:-default}}"
+            mistakes.append(Mistake(file, line, "", reason))
+            return ""
+        return environment.get(name[1], "") or name[2] or ""
+
+    expanded = _VARIABLE.sub(value, text)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return expanded

@@ -1,5 +1,7 @@
 """A promtail's file is read as it is: what it says is done, read and of no effect, or refused by name."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -226,3 +228,35 @@ def test_no_key_of_promtail_is_unknown(model: type[BaseModel], keys: str) -> Non
 def test_no_key_of_promtails_server_is_unknown() -> None:
     values = {key: 1 if "port" in key else None for key in SERVER.split()}
     ServerConfig.model_validate(values)
+
+
+def test_variables_are_expanded_as_promtail_does_it_where_that_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "promtail.yaml"
+    file.write_text(
+        "clients: [{url: 'http://${HOST:-loki}:${PORT}/loki/api/v1/push', tenant_id: '${NONE}'}]\n"
+        f"scrape_configs: [{{job_name: a, {FILES}, pipeline_stages: [{{regex: {{expression: '(?P<n>\\\\d+)$'}}}}]}}]\n"
+    )
+    config = load(file, {"PORT": "3100"}, expand_env=True).config
+    assert config.logs is not None
+    assert (config.logs.clients[0].url, config.logs.clients[0].tenant_id) == (
+        "http://loki:3100/loki/api/v1/push",
+        "",
+    )
+    assert config.logs.scrape_configs[0].pipeline_stages[0].section.expression == r"(?P<n>\d+)$"
+    plain = load(file, {"PORT": "3100"}).config
+    assert plain.logs is not None
+    assert plain.logs.clients[0].url == "http://${HOST:-loki}:${PORT}/loki/api/v1/push", "promtail asks for a flag, too"
+    file.write_text("a: ${NAME^^}\n")
+    with pytest.raises(ConfigError, match=r":1: \$\{NAME\^\^\} is not supported"):
+        load(file, {}, expand_env=True)
+
+
+def test_an_agent_that_reads_no_logs_does_not_hold_their_stages_in_memory(tmp_path: Path) -> None:
+    file = tmp_path / "prometheus.yml"
+    file.write_text("scrape_configs: [{job_name: a}]")
+    code = (
+        "import sys, pathlib, pronoia.agent, agent.config\n"
+        f"agent.config.load(pathlib.Path({str(file)!r}), {{}})\n"
+        "assert not [name for name in sys.modules if name.startswith(('agent.stages', 'agent.tail', 'agent.inputs'))]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
