@@ -55,21 +55,31 @@ class Product:
 class SearchServer(Server):
     """One node with a folder of its own under the system's temporary one, its ports free ones on loopback.
 
-    `settings` are added to the node's own. Tests keep apart by their indices' names.
+    `settings` are added to the node's own, `files` (name to text) to its configuration's folder; `scheme` is "https"
+    where these say so. Tests keep apart by their indices' names.
     """
 
     product: ClassVar[Product]
 
-    def __init__(self, *, settings: Mapping[str, str] | None = None, jvm_options: Sequence[str] = SMALL_JVM) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+        scheme: str = "http",
+        jvm_options: Sequence[str] = SMALL_JVM,
+    ) -> None:
         self.port = free_port()
         self._transport_port = free_port()
         self._extra = dict(settings or {})
+        self._files = dict(files or {})
+        self._scheme = scheme
         self._jvm_options = tuple(jvm_options)
 
     @property
     def url(self) -> str:
         """The address that clients use."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
     def pids(self) -> list[int]:
@@ -108,6 +118,8 @@ class SearchServer(Server):
         settings = {**self._settings(), **self.product.settings, **self._extra}
         lines = [f"{key}: {value}" for key, value in settings.items()]
         (config / f"{name}.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for file, text in self._files.items():
+            (config / file).write_text(text, encoding="utf-8")
         if is_root:
             for path in (self.folder, *self.folder.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
@@ -135,7 +147,8 @@ class SearchServer(Server):
     async def ready(self) -> bool:
         """Return whether it answers."""
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"{self.url}/_cluster/health") as response:
+            health = f"{self.url}/_cluster/health"
+            async with aiohttp.ClientSession() as session, session.get(health, ssl=False) as response:
                 return response.status in (200, 401)
         except (aiohttp.ClientError, OSError):
             return False
