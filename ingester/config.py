@@ -13,11 +13,11 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from ingester.sinks.elasticsearch.config import ElasticsearchConfig
+from ingester.sinks.loki.config import LokiSinkConfig
 from pipeline.config import Address, Bytes, ListenAddress, Seconds, Section
 from pipeline.delivery import Backoff
 from pipeline.log.config import LogConfig
 from pipeline.send.config import RemoteWriteConfig
-from pipeline.send.loki.config import LokiConfig
 from pipeline.tracing import TracingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -49,7 +49,7 @@ class SinkConfig(Section):
 
     name: Name
     remote_write: RemoteWriteConfig | None = None
-    loki: LokiConfig | None = None
+    loki: LokiSinkConfig | None = None
     elasticsearch: ElasticsearchConfig | None = None
     store: StoreConfig | None = None
     clusters: Annotated[tuple[str, ...], Field(min_length=1)] | None = None

@@ -5,8 +5,9 @@ What was redriven is remembered in the compacted topic (key `redriven/OFFSET`): 
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from ingester.config import IngesterConfig
@@ -19,8 +20,8 @@ from pipeline.log.interface import Log, Partition
 from pipeline.send.codec import CODECS
 from pipeline.send.deliver import Delivery
 from pipeline.send.request import Piece, Request
-from pipeline.wire import snappy
-from pipeline.wire.envelope import Envelope, from_headers
+from pipeline.wire import loki, snappy
+from pipeline.wire.envelope import Envelope, Signal, from_headers
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.remote_write import Series, decode, unpack_double
 
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 _READ_BYTES: Final = 8 * 2**20
 _MARK: Final = "redriven/"
 _HEADERS: Final = (("pronoia-redriven", b"1"),)
-_SHOWN_SERIES: Final = 1_000
+_SHOWN: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -56,13 +57,13 @@ class Redrive:
         return {"dead_letters": out[::-1][:limit], "total": total}
 
     async def show(self, number: int) -> dict[str, Any]:
-        """Return one letter with its series, redriven or not. Raises PermanentError where there is no such letter."""
+        """Return one letter with what it holds, redriven or not. Raises PermanentError where there is none such."""
         letter = await self._letter(number)
         return {
             **_summary(number, letter),
             "redriven": number in await self._redriven(),
             "headers": {name: value.decode(errors="replace") for name, value in letter.original},
-            "series": _series(letter.payload),
+            **_content(letter),
         }
 
     async def redrive(self, number: int) -> dict[str, Any]:
@@ -180,16 +181,33 @@ def _summary(number: int, letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _series(payload: bytes) -> list[dict[str, Any]]:
-    """Return the letter's series as far as they can be read, a thousand at most."""
+def _content(letter: DeadLetter) -> dict[str, Any]:
+    """Return what a letter holds as far as it can be read: its series, or its streams; a thousand at most."""
+    if dict(letter.original).get("signal") == Signal.LOGS.value.encode():
+        return {"streams": _readable(_streams(letter.payload))}
+    return {"series": _readable(_series(letter.payload))}
+
+
+def _readable(parts: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
-    series: Series
     try:
-        for series in decode(snappy.decompress(payload)):
-            if len(out) == _SHOWN_SERIES:
-                break
-            samples = [[at_ms, repr(unpack_double(value)[0])] for value, at_ms in series.samples]
-            out.append({"labels": dict(series.labels), "samples": samples, "histograms": len(series.histograms)})
+        out.extend(islice(parts, _SHOWN))
     except MalformedError as error:
         out.append({"unreadable": str(error)})
     return out
+
+
+def _series(payload: bytes) -> Iterator[dict[str, Any]]:
+    series: Series
+    for series in decode(snappy.decompress(payload)):
+        samples = [[at_ms, repr(unpack_double(value)[0])] for value, at_ms in series.samples]
+        yield {"labels": dict(series.labels), "samples": samples, "histograms": len(series.histograms)}
+
+
+def _streams(payload: bytes) -> Iterator[dict[str, Any]]:
+    for stream in loki.decode(snappy.decompress(payload)):
+        entries = [
+            {"time_ns": entry.time_ns, "line": entry.line.decode(errors="replace"), "metadata": dict(entry.metadata)}
+            for entry in stream.entries[:_SHOWN]
+        ]
+        yield {"labels": stream.labels, "entries": entries, "items": len(stream.entries)}

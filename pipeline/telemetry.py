@@ -372,6 +372,12 @@ class IngesterMetrics:
             buckets=_LATENCY_S,
             registry=registry,
         )
+        self.active_streams = Gauge(
+            "pronoia_ingester_active_streams",
+            "Streams that a cluster has had lately, where a sink bounds them (Loki's max_streams).",
+            by_cluster,
+            registry=registry,
+        )
         self.queued_bytes = Gauge(
             "pronoia_ingester_queued_bytes", "Payload bytes read and not settled.", ["sink"], registry=registry
         )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def listing(file: Path | None, url: str | None, data: Path, sink: str, as_json: 
 @where_to_ask
 @_json
 def show(number: int, file: Path | None, url: str | None, data: Path, as_json: bool) -> None:
-    """Show one dead letter with its series."""
+    """Show one dead letter with its samples or log entries."""
 
     async def work() -> dict[str, Any]:
         async with desk_of(file, url, data) as desk:
@@ -74,15 +75,25 @@ def show(number: int, file: Path | None, url: str | None, data: Path, as_json: b
     click.echo(f"  at      {_time(letter['at_ms'])}{'  (redriven)' if letter['redriven'] else ''}")
     click.echo(f"  because {letter['reason']}")
     click.echo(f"  from    {source['topic']}/{source['partition']} offset {source['offset']}")
-    for series in letter["series"]:
-        if "unreadable" in series:
-            click.echo(f"  unreadable: {series['unreadable']}")
-            continue
-        labels = ", ".join(f"{name}={json.dumps(value)}" for name, value in series["labels"].items())
-        for at_ms, value in series["samples"]:
-            click.echo(f"  {{{labels}}} {value} {at_ms}")
-        if series["histograms"]:
-            click.echo(f"  {{{labels}}} {series['histograms']} histograms")
+    for line in _content(letter):
+        click.echo("  " + line)
+
+
+def _content(letter: dict[str, Any]) -> Iterator[str]:
+    """Return a letter's samples or entries, a line each."""
+    for part in letter.get("series", letter.get("streams", [])):
+        if "unreadable" in part:
+            yield f"unreadable: {part['unreadable']}"
+        elif "entries" in part:
+            yield part["labels"]
+            for entry in part["entries"]:
+                metadata = "".join(f" {name}={json.dumps(value)}" for name, value in entry["metadata"].items())
+                yield f"  {_time(entry['time_ns'] // 10**6)}{metadata} {json.dumps(entry['line'], ensure_ascii=False)}"
+        else:
+            labels = ", ".join(f"{name}={json.dumps(value)}" for name, value in part["labels"].items())
+            yield from (f"{{{labels}}} {value} {at_ms}" for at_ms, value in part["samples"])
+            if part["histograms"]:
+                yield f"{{{labels}}} {part['histograms']} histograms"
 
 
 @dead_letters.command()

@@ -35,6 +35,6 @@ def _of(module: str) -> Build:
 KINDS: Final[dict[str, Build]] = {
     "elasticsearch": _of("elasticsearch.build"),
     "remote_write": _of("remote_write"),
-    "loki": _of("loki"),
+    "loki": _of("loki.sink"),
 }
 """A new kind is a line here. `store` is built by `pronoia up`, which has the store."""

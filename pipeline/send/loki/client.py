@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -35,6 +36,10 @@ _MAX_ANSWER_BYTES: Final = 16 * 2**20
 _CONNECTIONS: Final = 50
 
 
+Refuses = Callable[[str, bytes, float], str]
+"""Says why a stream of a cluster, with these labels, is not to be sent (now, in Unix seconds); empty where it is."""
+
+
 class Loki:
     """One Loki. `start` before, `close` after; `send` and `deliver` may be called by several tasks at once."""
 
@@ -44,12 +49,14 @@ class Loki:
         *,
         tenant_header: str = "X-Scope-OrgID",
         user_agent: str = "pronoia",
+        refuses: Refuses | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._config = config
         self._access = HttpAccess(config, clock)
         self._tenant_header = tenant_header
+        self._refuses = refuses
         self._clock = clock
         self._sleep = sleep
         self._headers = {"User-Agent": user_agent, **config.headers}
@@ -97,6 +104,8 @@ class Loki:
         now_s = self._clock()
         parcel = unpack(request)
         push = Push(parcel, request.payload, tenant, self._post, self._known, now_s, self._asks)
+        if self._refuses is not None:
+            push.admit(partial(self._refuses, request.cluster), now_s)
         return await push.run(_late(request, now_s), self._config.max_request_bytes())
 
     async def _unsent(self, request: Request, tenant: str) -> Request | Retry:

@@ -4,8 +4,8 @@ What comes of it is one outcome: what is refused and what is left; everything el
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from pipeline.delivery import Delivered, Outcome, Partly, Rejected, Retry, TooLarge
@@ -42,6 +42,19 @@ class Push:
     now_s: float
     asks: bool
     results: Results = field(default_factory=Results)
+
+    def admit(self, refuses: Callable[[bytes, float], str], now_s: float) -> None:
+        """Refuse streams before anything is sent; raises MalformedError."""
+        reasons = [refuses(one.labels, now_s) for one in self.parcel.fields]
+        if not any(reasons):
+            return
+        for one, reason in zip(self.parcel.fields, reasons, strict=True):
+            if reason:
+                entries = self.parcel.sent([one])[one.labels]
+                self.results.refuse([Refused(one.labels, sent, reason) for sent in entries], 429)
+        kept = [one for one, reason in zip(self.parcel.fields, reasons, strict=True) if not reason]
+        self.payload = self.parcel.payload(kept)
+        self.parcel = replace(self.parcel, fields=kept)
 
     async def run(self, late: Collection[int], max_bytes: int) -> Outcome:
         """Send everything once. `late` are the sources with entries that may be too far behind; raises MalformedError.
@@ -103,7 +116,7 @@ class Push:
         streams = self.parcel.sent(chunk)
         refused = await asyncio.to_thread(refused_entries, words, streams)
         if refused is not None:
-            self.results.refuse(refused, 400)
+            self.results.refuse(_quoted(refused, 400), 400)
             return
         for labels, sent in streams.items():
             await self._stream(labels, sent)
@@ -132,7 +145,7 @@ class Push:
             return True
         refused = await asyncio.to_thread(refused_entries, words, {labels: sent})
         if refused is not None:
-            self.results.refuse(refused, _status(outcome))
+            self.results.refuse(_quoted(refused, _status(outcome)), _status(outcome))
             return len(refused) < len(sent)
         if isinstance(outcome, Retry):
             self._left(labels, sent, outcome, words)
@@ -185,6 +198,10 @@ def _chunks(joined: Sequence[Field], max_bytes: int) -> Iterator[list[Field]]:
         chunk.append(one)
     if chunk:
         yield chunk
+
+
+def _quoted(refused: Iterable[Refused], status: int) -> Iterator[Refused]:
+    return (one._replace(reason=f"HTTP {status}: {one.reason}") for one in refused)
 
 
 def _reason(outcome: Outcome) -> str:

@@ -25,7 +25,7 @@ class Results:
     _retry: Retry | None = None
 
     def refuse(self, refused: Iterable[Refused], status: int) -> None:
-        """Note entries that Loki refuses; what was sent with them is stored."""
+        """Note entries that are refused; what was sent with them is stored."""
         self.taken = True
         self._refused += ((one, status) for one in refused)
 
@@ -76,7 +76,7 @@ class Results:
         for (labels, source, _), group in alike.items():
             first, status = group[0]
             payload = payload_of(labels, [one.sent for one, _ in group])
-            yield PartRefused(source, payload, len(group), f"HTTP {status}: {first.reason}", status)
+            yield PartRefused(source, payload, len(group), first.reason, status)
 
 
 def _by_source(sent: Sequence[Sent]) -> dict[int, list[Sent]]:
