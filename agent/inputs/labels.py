@@ -1,6 +1,6 @@
 """The labels of what an input discovered, relabelled once for all entries that come with the same."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
 from agent.logs.input import Relabel
@@ -14,17 +14,21 @@ class Labels:
     def __init__(self, relabel: Relabel, static: Mapping[str, str]) -> None:
         self._relabel = relabel
         self._static = static
-        self._known: dict[tuple[tuple[str, str], ...], dict[str, str] | None] = {}
+        self._known: dict[Hashable, dict[str, str] | None] = {}
 
     def of(self, found: Mapping[str, str]) -> dict[str, str] | None:
         """Return the labels, which are the caller's own, of what was found; None where the rules drop it.
 
         As in promtail a label of the configuration gives way to what was found under the same name.
         """
-        key = tuple(found.items())
-        if key not in self._known:
+        return self.by(tuple(found.items()), lambda: found)
+
+    def by(self, key: Hashable, found: Callable[[], Mapping[str, str]]) -> dict[str, str] | None:
+        """Do as `of`, where something cheaper tells what was found: it is asked for when the key is new."""
+        try:
+            labels = self._known[key]
+        except KeyError:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            self._known[key] = self._relabel({**self._static, **found})
-        labels = self._known[key]
-        return None if labels is None else dict(labels)
+            labels = self._known[key] = self._relabel({**self._static, **found()})
+        return None if labels is None else labels.copy()

@@ -1,7 +1,8 @@
 """What becomes of a syslog message: an entry with the labels of promtail's `syslog`, or nothing."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 from agent.config.syslog import SyslogConfig
@@ -12,6 +13,8 @@ from agent.logs.input import InputTools
 from pipeline.wire.syslog import Message, parse
 
 _META: Final = "__syslog_"
+_NAMES: Final = slice(3, 7)
+"""Where a message has its host's, program's, process' and kind's names."""
 _NO_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -40,14 +43,18 @@ class SyslogEntries:
             if not line:
                 dropped.labels(self._tools.job, "empty syslog message").inc()
                 continue
-            labels = self._labels.of({**connection, **self._found(message)})
+            key = (address, hostname, message.priority, message[_NAMES], self._elements(message))
+            labels = self._labels.by(key, partial(self._found, connection, message))
             if labels is None:
                 dropped.labels(self._tools.job, "relabel_configs").inc()
                 continue
             own_ns = message.time_ns if self._config.use_incoming_timestamp else None
             yield Entry(labels, self._ticks.next_ns() if own_ns is None else own_ns, line)
 
-    def _found(self, message: Message) -> dict[str, str]:
+    def _elements(self, message: Message) -> str:
+        return repr(message.elements) if self._config.label_structured_data and message.elements else ""
+
+    def _found(self, connection: Mapping[str, str], message: Message) -> dict[str, str]:
         found = {
             "severity": message.severity,
             "facility": message.facility,
@@ -56,7 +63,7 @@ class SyslogEntries:
             "proc_id": message.proc_id,
             "msg_id": message.msg_id,
         }
-        labels = {f"{_META}message_{name}": value for name, value in found.items() if value}
+        labels = {**connection, **{f"{_META}message_{name}": value for name, value in found.items() if value}}
         if self._config.label_structured_data:
             for element, parameters in message.elements.items():
                 for name, value in parameters.items():

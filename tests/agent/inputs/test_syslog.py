@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.config.syslog import SyslogConfig
+from agent.config.syslog import ListenTlsConfig, SyslogConfig
+from agent.inputs.listen_tls import listen_tls
 from agent.inputs.syslog import SyslogTcp
 from agent.inputs.syslog_udp import SyslogUdp
 from tests.agent.inputs.parts import Desk, Memory, all_labels, running
@@ -238,3 +239,29 @@ async def test_a_port_that_is_taken_is_told_and_tried_again() -> None:
 def test_what_cannot_be_is_refused(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         config(**given)
+
+
+async def test_a_certificate_that_changes_counts_for_the_connections_after(tmp_path: Path) -> None:
+    first, second = make_certificates(tmp_path / "first"), make_certificates(tmp_path / "second")
+    files = {"cert_file": tmp_path / "cert.pem", "key_file": tmp_path / "cert.pem"}
+    (tmp_path / "cert.pem").write_bytes((first / "server.pem").read_bytes())
+    tls = listen_tls(ListenTlsConfig.model_validate(files))
+    assert tls is not None
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=tls.context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        await _shake(port, first / "ca.pem")
+        (tmp_path / "cert.pem").write_text("half a certificate")
+        tls.renew()
+        await _shake(port, first / "ca.pem")
+        (tmp_path / "cert.pem").write_bytes((second / "server.pem").read_bytes())
+        tls.renew()
+        await _shake(port, second / "ca.pem")
+
+
+async def _shake(port: int, ca_file: Path) -> None:
+    context = ssl.create_default_context(cafile=str(ca_file))
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
