@@ -195,7 +195,8 @@ def summary(chosen: Plan, data: Path, port: int) -> str:
         (
             f"Pronoia {', '.join([*does, f'delivers to {sinks}'])}; what it keeps is in {data}/.",
             f"Look at it:   http://127.0.0.1:{port}",
-            f"Send it more: remote write to http://{http.host}:{http.port}/api/v1/write. Ctrl-C stops; nothing is lost."
+            f"Send it more: remote write to http://{http.host}:{http.port}/api/v1/write, logs to /loki/api/v1/push. "
+            "Ctrl-C stops; nothing is lost."
             if http
             else "Ctrl-C stops; the next start goes on where this one was.",
         )

@@ -44,7 +44,7 @@ def times(*lines: str) -> list[str | None]:
         ('time="2026-07-01T14:48:01Z" level=info', "2026-07-01T14:48:01"),
         ("2026/07/01 14:48:01 [error] 7#7: x", "2026-07-01T12:48:01"),
         ('10.0.0.1 - - [01/Jul/2030:14:48:01 +0100] "GET / HTTP/1.1"', "2030-07-01T13:48:01"),
-        ("Jan  1 14:48:01 host app[1]: x", "2030-01-01T13:48:01"),
+        ("Jun  1 14:48:01 host app[1]: x", "2030-06-01T12:48:01"),
     ],
 )
 def test_a_line_has_the_time_that_it_says(line: str, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_where_the_journal_is_read_files_with_the_same_lines_are_not() -> None:
     )
     assert "syslog" not in excluded
     assert "syslog" in excluded_beside
-    assert journal["journal"]["labels"] == {"job": "journal"}
+    assert validated(parse("{}", "up"), LogScrapeConfig, dict(journal)).input == "journal"
 
 
 def test_without_a_file_this_machines_logs_are_read_and_kept(tmp_path: Path) -> None:
