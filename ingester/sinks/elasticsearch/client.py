@@ -34,6 +34,7 @@ from ingester.sinks.elasticsearch.config import ElasticsearchConfig
 from pipeline.delivery import Retry
 from pipeline.errors import PipelineError
 from pipeline.http_client import HttpAccess
+from pipeline.seldom import quieten
 
 NDJSON: Final = "application/x-ndjson"
 JSON: Final = "application/json"
@@ -67,6 +68,7 @@ class Client:
             timeout=aiohttp.ClientTimeout(total=self._config.timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        quieten(("elastic_transport.node_pool", "elastic_transport.transport"))
         raw = _Raw()
         self._transport = AsyncTransport(
             [_node_config(host) for host in self._config.hosts],
