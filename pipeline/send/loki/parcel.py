@@ -1,21 +1,17 @@
 """A request as its streams: where each stands, and what of it has to go apart from the others. Pure."""
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from pipeline.delivery import PartLeft
 from pipeline.send.codec import LOGS
 from pipeline.send.loki.refused import Sent
-from pipeline.send.request import Piece, Request
+from pipeline.send.request import Request
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.loki import ENTRY, STREAM, STREAM_LABELS, decode_entry
 from pipeline.wire.protobuf import decode_varint, encode_bytes, fields
-
-_LABELS_FIRST: Final = bytes([STREAM_LABELS])
 
 
 class Field(NamedTuple):
@@ -64,21 +60,37 @@ class Parcel:
 
 def unpack(request: Request) -> Parcel:
     """Decompress a request and find its streams; raises MalformedError."""
-    pieces = request.pieces
     raw = snappy.decompress(request.payload)
-    ends = list(accumulate(snappy.decompressed_bytes(piece.payload) for piece in pieces))
-    out = []
+    out: list[Field] = []
     start = 0
-    for tag, _, content, end in fields(raw):
-        if tag == STREAM:
-            labels, behind = labels_of(raw, content, end)
-            out.append(Field(labels, start, behind, end, _source(pieces, ends, start)))
-        start = end
+    for piece in request.pieces:
+        behind = start + snappy.decompressed_bytes(piece.payload)
+        while start < behind:
+            tag, position = raw[start], start + 1
+            size, content = _length(raw, position)
+            end = content + size
+            if end > behind:
+                raise MalformedError("a field reaches beyond the end of its record", start)
+            if tag != STREAM:
+                raise MalformedError("a request of anything but streams", start)
+            labels, entries = labels_of(raw, content, end)
+            out.append(Field(labels, start, entries, end, piece.source))
+            start = end
     return Parcel(raw, out)
 
 
-def _source(pieces: Sequence[Piece], ends: Sequence[int], start: int) -> int:
-    return pieces[0].source if len(pieces) == 1 else pieces[bisect_right(ends, start)].source
+def _length(raw: bytes, position: int) -> tuple[int, int]:
+    """Return a length and the position behind it; nearly all of them take one, two or three bytes."""
+    try:
+        first = raw[position]
+        if first < 128:
+            return first, position + 1
+        second = raw[position + 1]
+        if second < 128:
+            return first & 127 | second << 7, position + 2
+    except IndexError:
+        pass
+    return decode_varint(raw, position)
 
 
 def labels_of(raw: bytes, start: int, end: int) -> tuple[bytes, int]:
@@ -86,9 +98,9 @@ def labels_of(raw: bytes, start: int, end: int) -> tuple[bytes, int]:
 
     Every encoder writes fields in their order.
     """
-    if raw[start : start + 1] != _LABELS_FIRST:
+    if start >= end or raw[start] != STREAM_LABELS:
         raise MalformedError("a stream that does not begin with its labels", start)
-    size, position = decode_varint(raw, start + 1)
+    size, position = _length(raw, start + 1)
     if position + size > end:
         raise MalformedError("labels reach beyond the end of their stream", start)
     return raw[position : position + size], position + size

@@ -74,13 +74,16 @@ class Push:
         await asyncio.gather(*(by_itself(labels, group) for labels, group in alone.items()))
         return await self.results.outcome(self.parcel)
 
-    def _sorted(self, late: Collection[int]) -> tuple[list[Field], dict[bytes, list[Field]]]:
+    def _sorted(self, late: Collection[int]) -> tuple[Sequence[Field], dict[bytes, list[Field]]]:
         """Return what may be joined, and by labels what goes by itself: that as a whole, in its order."""
+        tenant, now_s, joins = self.tenant, self.now_s, self.known.joins
         apart = {
             one.labels
             for one in self.parcel.fields
-            if one.source in late or not self.known.joins((self.tenant, one.labels), one.end - one.start, self.now_s)
+            if one.source in late or not joins((tenant, one.labels), one.end - one.start, now_s)
         }
+        if not apart:
+            return self.parcel.fields, {}
         alone: dict[bytes, list[Field]] = {labels: [] for labels in apart}
         joined: list[Field] = []
         for one in self.parcel.fields:

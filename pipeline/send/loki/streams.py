@@ -59,9 +59,13 @@ class KnownStreams:
     def joins(self, key: Key, size: int, now_s: float) -> bool:
         """Tell whether so many bytes of a stream may go with others, and note them."""
         known = self._known.get(key)
-        if known is None or now_s - known.seen_s > KNOWN_S:
+        if known is None:
             return False
-        known.given = max(0.0, known.given - (now_s - known.seen_s) * RATE_BYTES) + size
+        silent_s = now_s - known.seen_s
+        if silent_s > KNOWN_S:
+            return False
+        left = known.given - silent_s * RATE_BYTES
+        known.given = size + left if left > 0 else size
         known.seen_s = now_s
         return known.given <= BURST_BYTES
 
