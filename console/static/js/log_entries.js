@@ -26,7 +26,8 @@ export function entryList(place, on) {
   let size = 0;
   let held = [];
   let widest = 0;
-  const varying = new Map(); // by label name: the values seen
+  const seen = new Set(); // streams
+  const varying = new Map(); // by label name: the values seen; an empty one where a stream has no such label
   const waiting = h("button.new-lines", { type: "button", hidden: true, onclick: () => { place.scrollTop = 0; release(); } });
 
   place.tabIndex = -1;
@@ -54,10 +55,10 @@ export function entryList(place, on) {
 
   function learn(streams) {
     for (const labels of streams) {
-      for (const [name, value] of Object.entries(labels)) {
-        if (!varying.has(name)) varying.set(name, new Set());
-        varying.get(name).add(value);
-      }
+      const others = seen.size && !seen.has(JSON.stringify(labels));
+      seen.add(JSON.stringify(labels));
+      for (const name of Object.keys(labels)) if (!varying.has(name)) varying.set(name, new Set(others ? [""] : []));
+      for (const [name, values] of varying) values.add(labels[name] || "");
     }
   }
 
@@ -107,6 +108,7 @@ export function entryList(place, on) {
     clear() {
       size = widest = 0;
       held = [];
+      seen.clear();
       varying.clear();
       waiting.hidden = true;
       show(place, waiting);
