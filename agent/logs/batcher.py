@@ -81,12 +81,14 @@ class LogBatcher:
     async def put(self, take: Take) -> None:
         """Take entries and state, as `Keep` says; waits while too much waits to be written."""
         await self._put(take, None)
+        await _pause(take)
 
     async def keep(self, take: Take) -> None:
         """Do as `put`, and return when it is on disk."""
         kept = asyncio.get_running_loop().create_future()
         await self._put(take, kept)
         await kept
+        await _pause(take)
 
     async def _put(self, take: Take, kept: "asyncio.Future[None] | None") -> None:
         if self._bytes >= self.max_waiting_bytes or self._door.locked():
@@ -232,3 +234,10 @@ def _batch(chunks: Sequence[Chunk]) -> LogBatch:
         latest_ms=max(chunk.latest_ms for chunk in chunks),
         tenant=chunks[0].tenant,
     )
+
+
+async def _pause(take: Take) -> None:
+    """Wait as long as a stage that limits rates says of what it let through."""
+    pause_s = max((chunk.pause_s for chunk in take.chunks), default=0.0)
+    if pause_s:
+        await asyncio.sleep(pause_s)
