@@ -103,8 +103,11 @@ class WalConfig(NullableSection):
     enabled: bool = False
     """Read and of no effect, as is the rest of the section: the buffer is always on disk."""
     dir: str = ""
+    """Read and of no effect."""
     cleanSegmentsOlderThan: str = ""  # noqa: N815 (promtail's name)
+    """Read and of no effect."""
     watchConfig: dict[str, Any] = Field(default_factory=dict)  # noqa: N815
+    """Read and of no effect."""
 
 
 class OptionsConfig(NullableSection):

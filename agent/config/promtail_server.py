@@ -51,11 +51,11 @@ class ServerConfig(NullableSection):
     http_listen_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Its port, if the file is a promtail's own; 15691 where left out."""
     http_path_prefix: Annotated[str, _refuse("is not supported: the admin port has no prefix")] = ""
-    """What all paths begin with."""
+    """What all paths begin with: refused, since the admin port has no prefix."""
     http_tls_config: Annotated[dict[str, Any] | None, _refuse(_TLS_OF_SERVER)] = None
-    """The server's certificate."""
+    """The server's certificate: refused, since the admin port speaks plain HTTP."""
     grpc_tls_config: Annotated[dict[str, Any] | None, _refuse(_TLS_OF_SERVER)] = None
-    """The same for gRPC."""
+    """The same for gRPC: refused."""
     ignored: dict[str, Any] = Field(default_factory=dict, exclude=True)
     """Read and of no effect: what else the section has."""
 

@@ -44,18 +44,18 @@ def tables() -> str:
     """Return all tables, as they stand between the page's two marks."""
     seen: set[type[BaseModel]] = {HttpClientConfig, RelabelConfig}
     lines = ["## Discovery", "", *_mechanisms(), ""]
-    lines += ["## `scrape_configs`, each", "", *_table(ScrapeConfig), ""]
-    lines += ["## `global`", "", *_table(GlobalConfig), ""]
+    lines += ["## `scrape_configs`, each", "", *table(ScrapeConfig), ""]
+    lines += ["## `global`", "", *table(GlobalConfig), ""]
     for key in MECHANISMS:
-        lines += _sections(key, _section_of(ScrapeConfig, key), seen, 2)
-    lines += _sections("operator", _section_of(AgentConfig, "operator"), seen, 2)
-    lines += _sections("sharing", _section_of(AgentConfig, "sharing"), seen, 2)
+        lines += sections(key, section_of(ScrapeConfig, key), seen, 2)
+    lines += sections("operator", section_of(AgentConfig, "operator"), seen, 2)
+    lines += sections("sharing", section_of(AgentConfig, "sharing"), seen, 2)
     lines += ["## Every HTTP client", "", "What scrape jobs and the discoveries that ask over HTTP have in common.", ""]
-    lines += [*_table(HttpClientConfig, skip=()), ""]
+    lines += [*table(HttpClientConfig, skip=()), ""]
     for name, field in HttpClientConfig.model_fields.items():
-        for model in _sections_of(field.annotation):
-            lines += _sections(name, model, seen, 3)
-    lines += ["## `relabel_configs` and `metric_relabel_configs`, each", "", *_table(RelabelConfig), ""]
+        for model in sections_of(field.annotation):
+            lines += sections(name, model, seen, 3)
+    lines += ["## `relabel_configs` and `metric_relabel_configs`, each", "", *table(RelabelConfig), ""]
     lines += ["## Read, with a warning", "", *_warned(), ""]
     lines += ["## Refused by name", "", *_refused(), ""]
     return "\n".join(lines)
@@ -70,7 +70,7 @@ def _mechanisms() -> Iterator[str]:
     yield "| mechanism | what it finds |"
     yield "|---|---|"
     for key in MECHANISMS:
-        yield f"| [`{key}`](#{key}-each) | {_of_class(_section_of(ScrapeConfig, key))} |"
+        yield f"| [`{key}`](#{key}-each) | {_of_class(section_of(ScrapeConfig, key))} |"
     yield f"| [`operator`](#operator) | {OPERATOR} |"
     refused = sorted(key for key in REASONS if key.endswith("_sd_configs"))
     yield ""
@@ -93,19 +93,20 @@ def _refused() -> Iterator[str]:
     yield from (f"| `{key}` | {reason} |" for key, reason in REASONS.items() if not key.endswith("_sd_configs"))
 
 
-def _sections(key: str, model: type[BaseModel], seen: set[type[BaseModel]], level: int) -> Iterator[str]:
+def sections(key: str, model: type[BaseModel], seen: set[type[BaseModel]], level: int) -> Iterator[str]:
     """Yield a section's table, and those of the sections in it that have not been shown."""
     if model in seen:
         return
     seen.add(model)
     each = ", each" if key.endswith(("_configs", "selectors", "filters", "expressions", "classes")) else ""
-    yield from (f"{'#' * level} `{key}`{each}", "", _of_class(model), "", *_table(model), "")
+    yield from (f"{'#' * level} `{key}`{each}", "", _of_class(model), "", *table(model), "")
     for name, field in _own_fields(model, (HttpClientConfig,)):
-        for inner in _sections_of(field.annotation):
-            yield from _sections(name, inner, seen, level + 1)
+        for inner in sections_of(field.annotation):
+            yield from sections(name, inner, seen, level + 1)
 
 
-def _table(model: type[BaseModel], skip: tuple[type[BaseModel], ...] = (HttpClientConfig,)) -> Iterator[str]:
+def table(model: type[BaseModel], skip: tuple[type[BaseModel], ...] = (HttpClientConfig,)) -> Iterator[str]:
+    """Yield the table of a section's keys."""
     yield from HEAD
     for name, field in _own_fields(model, skip):
         if name not in MECHANISMS or model is not ScrapeConfig:
@@ -133,7 +134,7 @@ def describe(model: type[BaseModel], name: str) -> str:
     """Return what a key does, and which values it may have where they have names."""
     annotation = model.model_fields[name].annotation
     text = text_below(model, name)
-    parts = [text] if text else [_of_class(inner) for inner in _sections_of(annotation)[:1]]
+    parts = [text] if text else [_of_class(inner) for inner in sections_of(annotation)[:1]]
     if choices := _choices(annotation):
         parts.append("One of " + ", ".join(f"`{choice}`" for choice in choices) + ".")
     return " ".join(parts)
@@ -175,16 +176,16 @@ def _line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _section_of(model: type[BaseModel], key: str) -> type[BaseModel]:
-    """Return the section that a key holds, or holds a list of."""
-    return _sections_of(model.model_fields[key].annotation)[0]
+def section_of(model: type[BaseModel], key: str) -> type[BaseModel]:
+    """Return the section that a key holds, or holds a list of; raises IndexError where it holds none."""
+    return sections_of(model.model_fields[key].annotation)[0]
 
 
-def _sections_of(annotation: Any) -> list[type[BaseModel]]:
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
     """Return the sections that a type holds."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in get_args(annotation) for model in _sections_of(part)]
+    return [model for part in get_args(annotation) for model in sections_of(part)]
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from agent.config.stage_metrics import CounterActions, CounterMetric, GaugeActions, HistogramActions
 from agent.config.stages import REFUSED, StageConfig
-from tests.docs.options import _sections_of, describe
+from tests.docs.options import describe, sections_of
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "stages.md"
 _TABLE: Final = re.compile(r"<!-- (keys|stages|refused)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
@@ -53,7 +53,7 @@ def names() -> list[str]:
 
 def _section(name: str) -> type[BaseModel]:
     field = next(one for key, one in StageConfig.model_fields.items() if (one.alias or key) == name)
-    return _sections_of(field.annotation)[0]
+    return sections_of(field.annotation)[0]
 
 
 if __name__ == "__main__":
