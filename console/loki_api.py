@@ -7,7 +7,7 @@ selectors with line filters, and the sum of vectors by which Grafana tests a dat
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -38,13 +38,10 @@ def add_routes(app: web.Application, store: LogStore, clock: Callable[[], float]
     """Serve the subset below /loki/api/v1."""
 
     async def query_range(parameters: MultiMapping[str]) -> Any:
-        text, now_ns = parameters.get("query", ""), int(clock() * 1e9)
-        end_ns = _time_ns(parameters, "end", now_ns)
-        since_ns = int(parse_duration_s(parameters["since"]) * 1e9) if "since" in parameters else HOUR_NS
-        start_ns = _time_ns(parameters, "start", min(end_ns, now_ns) - since_ns)
-        query = replace(parse_logql(text), start_ns=_clamped(start_ns), end_ns=_clamped(end_ns))
+        query, limit = read_query(parameters, clock())
         newest_first = _direction(parameters) == "backward"
-        return _streams(await _search(store, query, _limit(parameters), newest_first=newest_first))
+        found = await _search(store, query, limit, newest_first=newest_first)
+        return {"resultType": "streams", "result": show_streams(found), "stats": {}}
 
     async def query(parameters: MultiMapping[str]) -> Any:
         if vectors := _VECTORS.fullmatch(parameters.get("query", "")):
@@ -109,14 +106,27 @@ async def _search(store: LogStore, query: Query, limit: int, *, newest_first: bo
     return found
 
 
-def _streams(found: list[Found]) -> Mapping[str, Any]:
+def read_query(parameters: MultiMapping[str], now_s: float) -> tuple[Query, int]:
+    """Return what is asked for, and how many entries at most; raises SelectorError and BadRequestError."""
+    now_ns = int(now_s * 1e9)
+    end_ns = _time_ns(parameters, "end", now_ns)
+    try:
+        since_ns = int(parse_duration_s(parameters["since"]) * 1e9) if "since" in parameters else HOUR_NS
+    except ValueError as error:
+        raise BadRequestError(f"since is not a duration: {parameters['since']!r}") from error
+    start_ns = _time_ns(parameters, "start", min(end_ns, now_ns) - since_ns)
+    query = replace(parse_logql(parameters.get("query", "")), start_ns=_clamped(start_ns), end_ns=_clamped(end_ns))
+    return query, _limit(parameters)
+
+
+def show_streams(found: Iterable[Found]) -> Sequence[Mapping[str, Any]]:
+    """Write entries by stream, their structured metadata and level among its labels."""
     streams: dict[bytes, tuple[Mapping[str, str], list[list[str]]]] = {}
     for entry in found:
         labels = dict(entry.labels) | dict(entry.metadata) | ({"detected_level": entry.level} if entry.level else {})
         _, values = streams.setdefault(encode_labels(labels.items()), (labels, []))
         values.append([str(entry.time_ns), entry.line])
-    result = [{"stream": labels, "values": values} for labels, values in streams.values()]
-    return {"resultType": "streams", "result": result, "stats": {}}
+    return [{"stream": labels, "values": values} for labels, values in streams.values()]
 
 
 def _selector(parameters: MultiMapping[str]) -> tuple[Matcher, ...]:

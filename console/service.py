@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 
-from console import logs_api, loki_api, prometheus_api, targets
+from console import logs_api, loki_api, loki_tail, prometheus_api, targets
 from console.api import Api
 from console.config import ConsoleConfig
 from console.guard import guard, hosts_of
@@ -54,6 +54,7 @@ class Console:
         logs_api.add_routes(self._app, logs)
         if logs is not None:
             loki_api.add_routes(self._app, logs)
+            loki_tail.add_route(self._app, logs)
         if store is not None:
             prometheus_api.add_routes(self._app, store)
         _add_static(self._app)

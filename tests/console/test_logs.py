@@ -1,10 +1,12 @@
 """What the page of logs asks for, and what Grafana asks a Loki for."""
 
+import asyncio
 import json
 import time
 from typing import Any
 
 import pytest
+from aiohttp import WSServerHandshakeError
 
 from tests.console.conftest import Running
 from tests.pipeline.store.logs.requests import push
@@ -138,6 +140,7 @@ async def test_grafana_reads_it_as_a_loki(filled: Running) -> None:
         ({"query": "{}"}, "at least one matcher"),
         ({"query": '{app="a"}', "limit": "0"}, "limit must be"),
         ({"query": '{app="a"}', "start": "x"}, "start is not a time"),
+        ({"query": '{app="a"}', "since": "x"}, "since is not a duration"),
         ({"query": '{app="a"}', "direction": "up"}, "direction must be"),
     ],
 )
@@ -147,3 +150,18 @@ async def test_what_is_more_than_a_log_query_is_refused_by_name(
     status, text = await loki(console, "query_range", **parameters)
     assert status == 400
     assert said in text
+
+
+async def test_lines_are_streamed_as_they_come_but_not_to_pages_of_others(filled: Running) -> None:
+    url = f"{filled.url}/loki/api/v1/tail?query=%7Bapp%3D%22a%22%7D&limit=1"
+    async with filled.session.ws_connect(url) as socket, asyncio.timeout(20):
+        assert [stream["values"][0][1][:1] for stream in (await socket.receive_json())["streams"]] == ["x"]
+        await filled.logs.append(push(A, (NOW_NS, "new")) + push({"app": "b"}, (NOW_NS, "of others")))
+        said = await socket.receive_json()
+        assert said == {"streams": [{"stream": A, "values": [[str(NOW_NS), "new"]]}], "dropped_entries": None}
+    elsewhere = {"Origin": "http://elsewhere.example"}
+    with pytest.raises(WSServerHandshakeError) as caught:
+        await filled.session.ws_connect(url, headers=elsewhere)
+    assert caught.value.status == 403
+    status, text = await loki(filled, "tail", query="rate({}[1m])")
+    assert (status, "rate: metric queries" in text) == (400, True)
