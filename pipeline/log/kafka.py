@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import create_conn
 
-from pipeline.errors import PermanentError, PipelineError, TransientError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.log.config import KafkaConfig
 from pipeline.log.interface import (
     Appending,
@@ -28,10 +27,10 @@ from pipeline.log.interface import (
 )
 from pipeline.log.kafka_connection import REQUEST_S, connection_arguments
 from pipeline.log.kafka_consumer import REBALANCE_S, KafkaConsumer
-from pipeline.log.kafka_faults import explain, explained
+from pipeline.log.kafka_faults import explained
 from pipeline.log.kafka_producer import Producing
 from pipeline.log.kafka_quiet import quieten
-from pipeline.log.kafka_topics import DEFAULT_MAX_MESSAGE_BYTES, Topic, count_partitions, ensure
+from pipeline.log.kafka_topics import DEFAULT_MAX_MESSAGE_BYTES, Topic, count_partitions, ensure, probe
 from pipeline.telemetry import LogMetrics
 from pipeline.wire.envelope import Headers
 
@@ -74,7 +73,7 @@ class KafkaLog:
         """Connect; raises TransientError where no broker answers, PermanentError where one refuses us."""
         quieten()
         self._connection = connection_arguments(self._config)
-        await self._probe()
+        await probe(self._config.brokers, self._connection)
         self._admin = AIOKafkaAdminClient(**self._connection)
         with explained("connect to Kafka"):
             try:
@@ -88,21 +87,6 @@ class KafkaLog:
             max_pending_bytes=self._config.max_pending_bytes,
             delivery_s=self._delivery_s,
         )
-
-    async def _probe(self) -> None:
-        """Connect to one broker after the other until one takes us: the client itself hides why it could not."""
-        faults: list[PipelineError] = []
-        options = {k: v for k, v in self._connection.items() if k not in ("bootstrap_servers", "retry_backoff_ms")}
-        for broker in self._config.brokers:
-            host, _, port = broker.rpartition(":")
-            try:
-                connection = await create_conn(host.strip("[]"), int(port), **options)
-            except Exception as error:  # noqa: BLE001  # told to the caller, unless another broker takes us
-                faults.append(explain(error, f"connect to the Kafka broker {broker}"))
-                continue
-            connection.close()
-            return
-        raise next((fault for fault in faults if isinstance(fault, PermanentError)), faults[0])
 
     async def _new_producer(self) -> Any:
         producer = AIOKafkaProducer(

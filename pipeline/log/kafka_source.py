@@ -15,6 +15,7 @@ from pipeline.log.kafka_connection import connection_arguments
 from pipeline.log.kafka_consumer import REBALANCE_S, KafkaConsumer
 from pipeline.log.kafka_faults import explained
 from pipeline.log.kafka_quiet import quieten
+from pipeline.log.kafka_topics import probe
 
 SESSION_S: Final = 10.0
 FETCH_WAIT_MS: Final = 100
@@ -39,8 +40,10 @@ class KafkaSource:
     async def topics(self, wanted: Iterable[str]) -> list[str]:
         """Return the topics that there are of those named, and of those that an expression (`^…`) finds."""
         quieten()
+        connection = connection_arguments(self._config)
+        await probe(self._config.brokers, connection)
         with explained("look for topics"):
-            client = AIOKafkaConsumer(**connection_arguments(self._config), enable_auto_commit=False)
+            client = AIOKafkaConsumer(**connection, enable_auto_commit=False)
             try:
                 await client.start()
                 there = await client.topics()

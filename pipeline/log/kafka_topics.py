@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import create_conn
 from aiokafka.errors import for_code
 
-from pipeline.errors import PermanentError, TransientError
+from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.log.interface import TopicSpec
 from pipeline.log.kafka_connection import REQUEST_S
+from pipeline.log.kafka_faults import explain
 
 logger = logging.getLogger(__name__)
 
@@ -106,3 +109,22 @@ async def _check_settings(admin: Any, spec: TopicSpec) -> int:
             extra={"topic": spec.name},
         )
     return int(found.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
+
+
+async def probe(brokers: Iterable[str], connection: Mapping[str, Any]) -> None:
+    """Connect to one broker after the other until one takes us: the client itself hides why it could not.
+
+    `connection` is `kafka_connection.connection_arguments`. Raises PipelineError.
+    """
+    faults: list[PipelineError] = []
+    options = {k: v for k, v in connection.items() if k not in ("bootstrap_servers", "retry_backoff_ms")}
+    for broker in brokers:
+        host, _, port = broker.rpartition(":")
+        try:
+            opened = await create_conn(host.strip("[]"), int(port), **options)
+        except Exception as error:  # noqa: BLE001  # told to the caller, unless another broker takes us
+            faults.append(explain(error, f"connect to the Kafka broker {broker}"))
+            continue
+        opened.close()
+        return
+    raise next((fault for fault in faults if isinstance(fault, PermanentError)), faults[0])

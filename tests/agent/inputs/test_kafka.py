@@ -1,7 +1,9 @@
 """Records of a real Kafka as log lines: each once, across restarts, kills, take-overs and a group that was moved."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from agent.inputs.kafka import kafka_input
 from agent.logs.input import Input
 from tests.agent.inputs.parts import Desk, Memory, all_labels, running
 from tests.e2e.processes import until
+from tests.servers.certificates import make_certificates
 from tests.servers.kafka import Kafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.asyncio(loop_scope="session")]
@@ -195,3 +198,35 @@ async def test_topics_are_found_by_expression(topic: Topic) -> None:
 async def test_what_cannot_be_is_refused(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         KafkaSourceConfig.model_validate({"brokers": ["a:1"], "topics": ["t"], **given})
+
+
+async def test_brokers_that_ask_for_a_password_over_tls(tmp_path: Path) -> None:
+    made = make_certificates(tmp_path / "certificates")
+    desk = Desk(Memory())
+    async with Kafka(tmp_path / "kafka", users={"alice": "secret"}, tls=made) as kafka:
+        producer = AIOKafkaProducer(bootstrap_servers=kafka.address)
+        await producer.start()
+        await producer.send_and_wait("asked", b"line")
+        await producer.stop()
+        sasl = {"mechanism": "SCRAM-SHA-512", "user": "alice", "use_tls": True, "ca_file": made / "ca.pem"}
+        given = {"brokers": [kafka.sasl_tls_address], "topics": ["asked"]}
+
+        def source(password: str) -> Input:
+            authentication = {"type": "sasl", "sasl_config": {**sasl, "password": password}}
+            return kafka_input(
+                KafkaSourceConfig.model_validate({**given, "authentication": authentication}), desk.tools()
+            )
+
+        async with running(source("secret")):
+            await desk.memory.has(1)
+        refused = source("wrong")
+        task = asyncio.create_task(refused.run())
+
+        async def is_told() -> bool:
+            return "user or password" in (refused.trouble() or "")
+
+        try:
+            await until(is_told, "it says that the password is refused")
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
