@@ -15,29 +15,23 @@ from agent.stages.step import Run, Step, Then
 from agent.stages.streams import Stream, Streams
 from pipeline.wire.loki import encode_metadata
 
-Lines = Callable[[bytes, int], None]
-"""Take whole lines, UTF-8, and the time of the first that has none of its own; what comes of them goes to streams."""
+Lines = Callable[[bytes, int], int]
+"""Take whole lines, UTF-8, and the time of the first if it has none of its own; what comes of them goes to streams.
+
+Returns the time of the next line.
+"""
 
 STREAMS: Final = ("stdout", "stderr")
 _NS_PER_S: Final = 1_000_000_000
 
 
-class LineTimes:
-    """Times of lines that have none: when they were read, and a nanosecond more for each.
+def first_time_ns(now_ns: int, next_ns: int) -> int:
+    """Return the time of a block's first line, after a block behind which `next_ns` would have been next.
 
-    Loki takes lines of one stream with the same time and the same text for one.
+    Lines without a time have that of their reading, and a nanosecond more each: Loki takes lines of one stream with the
+    same time and the same text for one. Times go on from those before, unless the clock was set back.
     """
-
-    def __init__(self) -> None:
-        self._next_ns = 0
-
-    def take(self, now_ns: int, lines: int) -> int:
-        """Return the first of so many times; they go on from those before, unless the clock was set back."""
-        first_ns = now_ns
-        if now_ns < self._next_ns < now_ns + _NS_PER_S:
-            first_ns = self._next_ns
-        self._next_ns = first_ns + lines
-        return first_ns
+    return next_ns if now_ns < next_ns < now_ns + _NS_PER_S else now_ns
 
 
 def as_utf8(block: bytes) -> bytes:
@@ -55,10 +49,11 @@ def one_by_one(labels: Mapping[str, str], first: Then) -> Lines:
     """Return how a block goes through stages line by line."""
     labels = dict(labels)
 
-    def lines(block: bytes, time_ns: int) -> None:
+    def lines(block: bytes, time_ns: int) -> int:
         for line in block.decode().removesuffix("\n").split("\n"):
             first(Entry(labels.copy(), time_ns, line, {}, labels.copy()))
             time_ns += 1
+        return time_ns
 
     return lines
 
@@ -109,10 +104,12 @@ class _PlainLines:
     outlet: _Outlet
     walk: WalkPlain
 
-    def __call__(self, block: bytes, time_ns: int) -> None:
+    def __call__(self, block: bytes, time_ns: int) -> int:
         part = self.walk(block, time_ns, self.outlet.metadata)
-        if part is not None:
-            self.outlet.add(part)
+        if part is None:
+            return time_ns
+        self.outlet.add(part)
+        return time_ns + part[1]
 
 
 class _ContainerLines:
@@ -122,7 +119,7 @@ class _ContainerLines:
         # As the stage itself sees them: entries of one stream have these labels there.
         self._keys = [tuple({**labels, "stream": stream}.items()) for stream in STREAMS]
 
-    def __call__(self, block: bytes, time_ns: int) -> None:
+    def __call__(self, block: bytes, time_ns: int) -> int:
         stage, end, at = self._stage, len(block), 0
         while at < end:
             held = 0
@@ -147,3 +144,4 @@ class _ContainerLines:
                 stage(Entry(labels.copy(), time_ns, block[at:behind].decode(), {}, labels.copy()))
                 time_ns += 1
                 at = behind + 1
+        return time_ns
