@@ -68,7 +68,6 @@ class LogJobs:
         make = make_pipelines(job.pipeline_stages, stages)
         tools = InputTools(job.job_name, make, relabelling(job), self.keep, self.metrics)
         made = make_input(job, logs, tools, imported_offsets(self.keep))
-        # What follows targets begins when it is told of the first.
         run = self._to_its_end(made) if logs.target_config.stdin else made.run()
         task = vital(asyncio.create_task(run, name=f"agent-{job.pool}"))
         self._running[job.pool] = _Running(made_of, made, task)

@@ -20,7 +20,7 @@ from agent.logs.batcher import LogBatcher
 from agent.logs.buffer import LogBuffer
 from agent.logs.job import LogJob, LogTarget
 from agent.logs.jobs import Labels, LogJobs
-from agent.logs.positions import forget_known, import_once
+from agent.logs.positions import forget_known, import_once, imported_offsets
 from agent.stages.metrics import CustomMetrics
 from agent.targets import AnyTargets
 from pipeline.errors import PipelineError
@@ -52,7 +52,7 @@ class LogService:
     tracing: Tracing
     _buffer: LogBuffer = field(init=False)
     _batcher: LogBatcher = field(init=False)
-    _destinations: Destinations = field(init=False)
+    _destinations: Destinations | None = None
     _jobs: LogJobs = field(init=False)
     _targets: AnyTargets[LogScrapeConfig, LogTarget] = field(init=False)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
@@ -60,14 +60,15 @@ class LogService:
 
     async def start(self, config: AgentConfig) -> None:
         """Take over what promtail had read, then let everything flow; raises PipelineError."""
-        logs = _section(config)
+        logs = logs_of(config)
         self._buffer = LogBuffer(self.file, destination_names(config, Signal.LOGS), self.metrics)
         await self._buffer.start()
         self._batcher = LogBatcher(self._buffer)
         await self._batcher.start()
         self._run(self._batcher.run(), "log-batches")
-        self._destinations = Destinations(self._buffer, self.metrics, self.user_agent, self.tracing)
-        await self._destinations.configure(config)
+        destinations = Destinations(self._buffer, self.metrics, self.user_agent, self.tracing)
+        self._destinations = destinations
+        await destinations.configure(config)
         await import_once(logs.positions, self._batcher, _cursor_keys(logs))
         self._jobs = LogJobs(self._batcher, LogInputMetrics(self.registry), CustomMetrics(self.registry))
         self._targets = AnyTargets(self._job, self._found_jobs(logs), self.tools)
@@ -79,7 +80,8 @@ class LogService:
 
     async def configure(self, config: AgentConfig) -> None:
         """Go on with another configuration; raises PipelineError before anything changed."""
-        logs = _section(config)
+        logs = logs_of(config)
+        assert self._destinations is not None
         await self._destinations.configure(config)
         async with self._turn:
             await self._jobs.configure(logs, labels_of(config))
@@ -105,6 +107,8 @@ class LogService:
                 self._jobs.follow(self._active())
 
     async def _forget_imported(self) -> None:
+        if not imported_offsets(self._batcher):
+            return
         keys = (key.split(b"\0") for key in self._batcher.state(b"files\0"))
         await forget_known(self._batcher, (key[3].decode(errors="surrogateescape") for key in keys if len(key) > 3))
 
@@ -133,10 +137,13 @@ class LogService:
             logger.info("logs that are not sent yet wait on disk, or in their files, for the next start")
 
     async def close(self) -> None:
-        """End what is left. The buffer's file stays open."""
+        """End what is left, also of a start that failed. The buffer's file stays open."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, self._destinations.stop(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._destinations is None:
+            return
+        await self._destinations.stop()
         try:
             await self._buffer.settle()
         except PipelineError as error:
@@ -151,7 +158,7 @@ class LogService:
     def ready(self) -> str | None:
         """Return None while every part works; a receiver that is down, or a source that is not there, is no reason."""
         ended = next((f"{task.get_name()} has ended" for task in self._tasks if task.done()), None)
-        return ended or self._jobs.ended() or self._destinations.ready()
+        return ended or self._jobs.ended() or (self._destinations.ready() if self._destinations else "not started")
 
     @property
     def by_job(self) -> Mapping[str, JobTargets[LogTarget]]:
@@ -168,8 +175,12 @@ class LogService:
         return {**self._jobs.troubles(), "buffer": self._batcher.trouble()}
 
 
-def _section(config: AgentConfig) -> LogsConfig:
-    return config.logs if config.logs is not None else LogsConfig()
+def logs_of(config: AgentConfig) -> LogsConfig:
+    """Return what this agent reads: nothing where it does other nodes' shared work only (`sharing: {by: ordinal}`)."""
+    logs = config.logs if config.logs is not None else LogsConfig()
+    if config.sharing is not None and not config.sharing.does_nodes:
+        return logs.model_copy(update={"scrape_configs": ()})
+    return logs
 
 
 def _cursor_keys(logs: LogsConfig) -> dict[str, bytes]:
