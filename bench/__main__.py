@@ -7,6 +7,7 @@ kubernetes    an agent that follows 10,000 pods of a real API server, 1,000 of t
 sharing       what 100 agents that share a cluster's work ask of a real API server
 pipe          gateway + Kafka + ingester, from a push to the store
 logs          CPU and memory of a log agent, from 50 files of CRI lines to a sink
+stages        what the stages of logs cost a line, compiled and in Python
 log-pipe      pipe with log lines
 elasticsearch the sink against a real Elasticsearch and OpenSearch: documents a second, and who is at their limit
 backlog       an ingester that drains 50 M samples from Kafka: its memory over time
@@ -98,6 +99,13 @@ async def measure_pipe(*more: str) -> None:
         await pipe.main([*more, "--header", TOKEN, ",".join(("pronoia", url, *commands))])
 
 
+async def measure_stages() -> None:
+    """Send blocks through stages, nothing else."""
+    from bench import stages
+
+    stages.main([])
+
+
 async def measure_log_pipe() -> None:
     """Carry log lines through a real Kafka, identity check on, acks=all."""
     async with centre("loki", "/loki/api/v1/push") as (url, *commands):
@@ -169,6 +177,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, None]]] = {
     "sharing": measure_sharing,
     "pipe": measure_pipe,
     "logs": measure_logs,
+    "stages": measure_stages,
     "log-pipe": measure_log_pipe,
     "elasticsearch": measure_elasticsearch,
     "backlog": measure_backlog,

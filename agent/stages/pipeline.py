@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from agent.logs.chunk import Chunk
 from agent.logs.entry import Entry
-from agent.stages.blocks import Lines, LineTimes, as_utf8
+from agent.stages.blocks import Lines, as_utf8, first_time_ns
 from agent.stages.held import held_entries
 from agent.stages.step import Run, Then
 from agent.stages.streams import Streams
@@ -16,14 +16,13 @@ class SourcePipeline:
 
     def __init__(self, run: Run, streams: Streams, first: Then, lines: Lines, clock_ns: Callable[[], int]) -> None:
         self._run, self._streams, self._first, self._lines, self._clock_ns = run, streams, first, lines, clock_ns
-        self._times = LineTimes()
+        self._next_ns = 0
 
     def block(self, block: bytes, now_ns: int) -> list[Chunk]:
         """Make entries of a file's lines."""
         self._run.now_ns = now_ns
         if block:
-            whole = block.count(b"\n") + (not block.endswith(b"\n"))
-            self._lines(as_utf8(block), self._times.take(now_ns, whole))
+            self._next_ns = self._lines(as_utf8(block), first_time_ns(now_ns, self._next_ns))
         return self._take()
 
     def entries(self, entries: Iterable[Entry]) -> list[Chunk]:
