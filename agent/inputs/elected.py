@@ -78,12 +78,14 @@ class Elected:
                 finally:
                     changed.cancel()
                 self._changed.clear()
-                for task in (taking_part, self._doing):
-                    if task is not None and task.done():
-                        task.result()
+                if taking_part.done():
+                    taking_part.result()
+                if self._doing is not None and self._doing.done():
+                    doing, self._doing = self._doing, None
+                    doing.result()
                 await self._give_up()
                 turn = self._worker.tenures.get(0)
-                if turn is not None and not turn.is_closing and self._doing is None:
+                if turn is not None and not turn.has_ended and self._doing is None:
                     self._turn = turn
                     self._doing = asyncio.create_task(self._do(turn), name="election: work")
         finally:

@@ -92,10 +92,17 @@ class KafkaTopics:
                     put.result()
                     with suppress(KeyError):
                         consumer.resume(at)
-            if loop.time() > look_s:
-                look_s = loop.time() + LOOK_S
-                if await self._source.topics(self._config.topics) != topics:
-                    return
+            if loop.time() > look_s and await self._are_others(topics):
+                return
+            look_s = loop.time() + LOOK_S if loop.time() > look_s else look_s
+
+    async def _are_others(self, topics: list[str]) -> bool:
+        """Tell whether there are other topics to read now; those that are read go on where that cannot be asked."""
+        if set(topics) == set(self._config.topics):
+            return False
+        with suppress(PipelineError):
+            return await self._source.topics(self._config.topics) != topics
+        return False
 
     async def _put(self, at: Partition, records: Sequence[Record]) -> None:
         feed, behind = self._feeds[at], records[-1].offset + 1

@@ -22,6 +22,8 @@ class Names:
         if known is not None and loop.time() < known[0]:
             return known[1]
         name = ""
+        if not address:
+            return name
         try:
             async with asyncio.timeout(WAIT_S):
                 name, _ = await loop.getnameinfo((address, 0), socket.NI_NAMEREQD)
@@ -31,3 +33,8 @@ class Names:
             self._known.clear()
         self._known[address] = (loop.time() + KNOWN_S, name)
         return name
+
+
+def plain_address(address: str) -> str:
+    """Return a peer's address; one of IPv4 as such where it came to a listener of both."""
+    return address.removeprefix("::ffff:")

@@ -9,7 +9,7 @@ from agent.config.syslog import SyslogConfig
 from agent.inputs.attempts import Attempts
 from agent.inputs.feed import Feed
 from agent.inputs.listen_tls import listen_tls
-from agent.inputs.names import Names
+from agent.inputs.names import Names, plain_address
 from agent.inputs.syslog_entries import SyslogEntries
 from agent.inputs.syslog_udp import SyslogUdp
 from agent.logs.input import Input, InputTools
@@ -86,7 +86,8 @@ class SyslogTcp:
             return
         self._connections.add(task)
         framer = Framer(self._config.max_message_length)
-        address = str(writer.get_extra_info("peername")[0])
+        peer = writer.get_extra_info("peername")
+        address = plain_address(peer[0]) if peer else ""
         try:
             hostname = await self._names.of(address)
             while data := await self._read(reader):

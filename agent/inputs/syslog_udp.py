@@ -6,12 +6,13 @@ import asyncio
 import logging
 import socket
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from agent.config.syslog import SyslogConfig
 from agent.inputs.attempts import Attempts
 from agent.inputs.feed import Feed
-from agent.inputs.names import Names
+from agent.inputs.names import Names, plain_address
 from agent.inputs.syslog_entries import SyslogEntries
 from agent.logs.input import InputTools
 from pipeline.errors import TransientError
@@ -23,6 +24,8 @@ QUEUE_BYTES: Final = 16 * 1024 * 1024
 SOCKET_BYTES: Final = 4 * 1024 * 1024
 TOGETHER: Final = 500
 TELL_S: Final = 10.0
+LAST_S: Final = 2.0
+"""How long what came before the end may take to get into the buffer."""
 DROPPED: Final = "the UDP queue is full"
 
 
@@ -71,6 +74,10 @@ class SyslogUdp(asyncio.DatagramProtocol):
                 await self._take_some()
         finally:
             transport.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_S):
+                    while self._queue:
+                        await self._take_some()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Queue a datagram, or drop it where the queue is full."""
@@ -78,7 +85,7 @@ class SyslogUdp(asyncio.DatagramProtocol):
             self._dropped += 1
             self._tools.metrics.dropped_lines.labels(self._tools.job, DROPPED).inc()
             return
-        self._queue.append((data, addr[0]))
+        self._queue.append((data, plain_address(addr[0])))
         self._queued_bytes += len(data)
         self._came.set()
 

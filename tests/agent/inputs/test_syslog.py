@@ -265,3 +265,12 @@ async def _shake(port: int, ca_file: Path) -> None:
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
+
+
+async def test_datagrams_that_came_before_the_end_are_kept() -> None:
+    desk = Desk(Memory())
+    source = SyslogUdp(config(listen_protocol="udp"), desk.tools())
+    async with running(source):
+        for number in range(100):
+            source.datagram_received(b"<1>%d" % number, ("::ffff:127.0.0.1", 5))
+    assert desk.memory.texts == [str(number) for number in range(100)]
