@@ -179,7 +179,7 @@ def _piece(record: Record, doubt_end: int) -> Piece | None:
     envelope = from_headers(record.headers)
     if envelope.gap_to is not None:
         return None  # counted and logged when it was evicted
-    return Piece(record.payload, envelope.items, in_doubt=record.offset < doubt_end)
+    return Piece(record.payload, envelope.items, in_doubt=record.offset < doubt_end, envelope=envelope)
 
 
 def _behind(record: Record) -> int:
