@@ -56,7 +56,10 @@ class Files:
         max_open = self.options.max_open or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
         reader = Reader(self.tools, self.options, threads, max_open, asyncio.get_running_loop().time)
         self._reader = reader
-        follows = Follows(self.tools, dict(self.imported), unpacks=self.options.decompression is not None)
+        packed = self.options.decompression
+        follows = Follows(
+            self.tools, dict(self.imported), packed is not None, packed is not None and packed.format == "z"
+        )
         follows.load()
         try:
             with notify(wanted=self.options.inotify) as changes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from agent.logs.pipeline import Pipeline
 from agent.tail.options import TailOptions
@@ -22,7 +23,8 @@ class Tail:
     `seen` is its size and time when there was nothing more to take, `quiet_s` since when that is so (on the loop's
     clock). `rest`: something is behind the last newline. `wide`: it takes the whole buffer to see a line's end.
     `over`: nothing more will be read of it. `truncated`: what was read of it is not there any more. `renamed`: it is
-    not under the path's own name. `checked`: it was looked whether others came before its first line.
+    not under the path's own name. `alone`: looking for it would find no more of it than
+    is known.
     """
 
     position: Position
@@ -38,7 +40,7 @@ class Tail:
     over: bool = False
     truncated: bool = False
     renamed: bool = False
-    checked: bool = False
+    alone: bool = False
 
     def look(self) -> bool:
         """Return whether there may be something to read of an open file; raises LostTrackError."""
@@ -54,15 +56,19 @@ class Tail:
             # It was written and emptied in between: what it held may be in a copy.
             self.position.written_ns = stat.st_mtime_ns
             raise LostTrackError
-        if stat.st_size and not self.position.head_bytes and not self.checked:
+        if stat.st_size and not self.position.head_bytes and not self.alone:
             # Its inode is all that was known of it, and may have been another file's meanwhile.
-            self.checked = True
             raise LostTrackError
         return True
 
     def is_quiet(self, now_s: float, for_s: float) -> bool:
         """Return whether it is read to its end, and was not written for so long."""
         return self.over or (self.quiet_s is not None and now_s - self.quiet_s >= for_s)
+
+    def learn(self) -> None:
+        """Take what an open file begins with by now, so that it is known again under another name."""
+        if self.source is not None and not self.position.head_bytes:
+            self.position.learn(self.source.head())
 
     def close(self) -> None:
         """Let the file go; it may be opened again."""
@@ -135,22 +141,33 @@ class Follow:
 
     def apply(self, traced: Traced) -> None:
         """Take what became of its files, and those that came."""
-        older, own = list[Tail](), list[Tail]()
+        again = {part.stat.st_ino for part in traced.fresh}
+        aged = [(part.number, self._begin(part)) for part in traced.fresh]
+        alone = list[Tail]()
         for tail, part in zip(self.chain, traced.places, strict=False):
             if part is not None:
                 tail.move(part)
                 tail.renamed = part.path != self.path
-            elif tail.source is None or tail.truncated:
+            elif (
+                tail.source is None or tail.truncated or (not tail.position.head_bytes and tail.position.inode in again)
+            ):
                 tail.over = True
-            if part is not None and not tail.renamed:
-                own.append(tail)
-            elif tail.over:
+            if tail.over and part is None:
                 tail.close()
+                if tail.position.offset:
+                    self.remember(tail.position)
+            elif part is not None:
+                aged.append((part.number, tail))
             else:
-                older.append(tail)
-        fresh = [Tail(part.from_start(), renamed=part.path != self.path) for part in traced.fresh]
-        self.chain = older + fresh + own
+                tail.alone = True
+                alone.append(tail)
+        self.chain = alone + [tail for _, tail in sorted(aged, key=itemgetter(0))]
         self.lost = False
+
+    def _begin(self, part: Part) -> Tail:
+        position = part.from_start()
+        nothing_known = part.stat.st_size > 0 and not position.head_bytes
+        return Tail(position, renamed=part.path != self.path, alone=nothing_known)
 
     def let_go(self, tail: Tail, now_s: float, options: TailOptions) -> bool:
         """Return whether a file that is read to its end need not be waited for any longer."""

@@ -39,6 +39,7 @@ class Follows:
     tools: InputTools
     imported: dict[str, int]
     unpacks: bool = False
+    zlib_too: bool = False
     _by: dict[Key, Follow] = field(default_factory=dict)
     _rows: dict[Key, Row] = field(default_factory=dict)
     _done: dict[Key, list[Position]] = field(default_factory=dict)
@@ -156,6 +157,7 @@ class Follows:
             list(follow.done),
             others,
             lambda path: path in files and (unpacks or not packing(path)),
+            zlib_too=self.zlib_too,
         )
 
     def settle(self, follow: Follow, answer: Traced | None) -> None:

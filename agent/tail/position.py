@@ -34,8 +34,9 @@ class Position(msgspec.Struct, omit_defaults=True):
         return len(head) >= self.head_bytes and digest(head[: self.head_bytes]) == self.head
 
     def learn(self, head: bytes) -> None:
-        """Take more of the file's beginning, now that there is more."""
-        self.head, self.head_bytes = digest(head), len(head)
+        """Take more of the file's beginning, now that there is more. Zeros at its end may be room for lines to come."""
+        known = head.rstrip(b"\0")
+        self.head, self.head_bytes = digest(known), len(known)
 
     def is_at(self, stat: os.stat_result, head: bytes) -> bool:
         """Return whether the file found there is this one, neither truncated nor another with its inode."""

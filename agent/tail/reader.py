@@ -120,7 +120,7 @@ class Reader:
         if not position.begins(head):
             tail.truncated = True
             raise LostTrackError
-        if position.head_bytes < len(head):
+        if position.head_bytes < len(head) and head[position.head_bytes]:
             position.learn(head)
         if tail.text is None or position.offset == 0:
             tail.text = text_of(self.options.encoding, head)

@@ -12,7 +12,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from agent.tail.packed import packing_of
-from agent.tail.position import Position, digest
+from agent.tail.position import Position
 from agent.tail.rotated import age, base_of, packing
 from agent.tail.source import head_of, open_file
 from pipeline.errors import PermanentError
@@ -20,10 +20,12 @@ from pipeline.errors import PermanentError
 
 @dataclass(eq=False, slots=True)
 class Part:
-    """One file there is: `path` as it is found, and what it begins with, decompressed."""
+    """One file there is: `path` as it is found, `number` from the oldest on, and what it begins with, decompressed."""
 
     path: str
     stat: os.stat_result
+    zlib_too: bool = False
+    number: int = 0
     trouble: str = ""
     _head: bytes | None = None
 
@@ -41,7 +43,7 @@ class Part:
             self.trouble = str(error)
             return b""
         try:
-            return head_of(fd, packing_of(os.pread(fd, 8, 0), zlib_too=bool(packing(self.path))))
+            return head_of(fd, packing_of(os.pread(fd, 8, 0), zlib_too=self.zlib_too))
         except (OSError, PermanentError) as error:
             self.trouble = f"{self.path}: {error}"
             return b""
@@ -62,7 +64,9 @@ class Part:
     def from_start(self) -> Position:
         """Return the position of somebody who read nothing of it."""
         head, stat = self.head, self.stat
-        return Position(self.real, stat.st_dev, stat.st_ino, digest(head), len(head), 0, stat.st_mtime_ns)
+        position = Position(self.real, stat.st_dev, stat.st_ino, written_ns=stat.st_mtime_ns)
+        position.learn(head)
+        return position
 
     @property
     def is_packed(self) -> bool:
@@ -101,11 +105,14 @@ class Question:
     done: Sequence[Position] = ()
     others: Sequence[Position] = ()
     wanted: Callable[[str], bool] = field(default=lambda _: False)
+    zlib_too: bool = False
 
 
 def trace(question: Question) -> Traced | None:
     """Look through a log's files; None where its name is only another name of another log's file."""
     parts = list(_parts(question))
+    for number, part in enumerate(parts):
+        part.number, part.zlib_too = number, question.zlib_too
     own = parts[-1] if parts and parts[-1].path == question.path else None
     if own is not None and not question.known and any(own.is_it(other) for other in question.others):
         return None
@@ -133,23 +140,25 @@ def _find(question: Question, parts: Sequence[Part]) -> tuple[tuple[Part | None,
     places: dict[int, int] = {}
     for which, position in enumerate(question.known):
         number = _last(parts, lambda part, position=position: part.is_it(position))  # type: ignore[misc]
-        if number >= 0:
+        # An empty file's inode may be another's by now; nothing was read of it, so it is found anew.
+        if number >= 0 and (position.head_bytes or position.offset):
             places[which] = number
-    # One of which nothing is known but its inode may have been filled, copied and emptied meanwhile.
-    newest = max((places[which] for which in places if question.known[which].head_bytes), default=-1)
+    # That nothing was read of a file says nothing about those before it.
+    newest = max((places[which] for which in places if question.known[which].offset), default=-1)
     for position in question.done:
-        newest = max(newest, _last(parts[newest + 1 :], lambda part: part.is_it(position)) + newest + 1)  # noqa: B023
+        number = _last(parts, lambda part: part.is_it(position))  # noqa: B023
+        if number < 0:
+            # Renamed it is not: it was compressed or copied, or it is gone.
+            number = _last(parts, lambda part: part.path != question.path and part.is_copy(position))  # noqa: B023
+        newest = max(newest, number)
     for which, position in enumerate(question.known):
         if which in places:
             continue
-        # Renamed it is not: it was copied or compressed, or it is gone. What others are is not looked at again.
         taken = set(places.values())
         number = _last(parts, lambda part: id(part) not in {id(parts[n]) for n in taken} and part.is_copy(position))  # noqa: B023
         if number >= 0:
             places[which] = number
-            newest = max(newest, number)
-    if newest < 0:
-        newest = max((_last(parts, lambda part: part.is_copy(position)) for position in question.done), default=-1)  # noqa: B023
+            newest = max(newest, number if position.offset else -1)
     found = tuple(parts[places[which]] if which in places else None for which in range(len(question.known)))
     return found, newest
 

@@ -13,7 +13,7 @@ from agent.tail.notify import Notify
 from agent.tail.options import TailOptions
 from agent.tail.reader import Reader
 from agent.tail.scan import Seen, Wanted, scan
-from agent.tail.trace import trace
+from agent.tail.trace import Traced, trace
 
 _IDLE_S: Final = 5.0
 """How long nothing is written to a file until it is watched instead of looked at."""
@@ -93,8 +93,7 @@ class Turns:
 
     async def _trace(self, unclear: Sequence[Follow]) -> None:
         """Find out what became of paths' files."""
-        questions = [self.follows.question(follow) for follow in unclear]
-        answers = await self.reader.in_thread(lambda: [trace(question) for question in questions])
+        answers = await self.reader.in_thread(lambda: [self._ask(follow) for follow in unclear])
         for follow, answer in zip(unclear, answers, strict=True):
             for why in answer.troubles if answer is not None else ():
                 self.reader.tell(follow.path, why)
@@ -106,6 +105,11 @@ class Turns:
                 self._stir([follow])
             else:
                 await self._end(follow)
+
+    def _ask(self, follow: Follow) -> Traced | None:
+        for tail in follow.chain:
+            tail.learn()
+        return trace(self.follows.question(follow))
 
     async def _round(self) -> bool:
         """Read one block of each path that has one; return whether any had."""
@@ -161,8 +165,8 @@ class Turns:
         """Be done with a file that was renamed or deleted."""
         self.reader.close(tail)
         follow.chain.remove(tail)
-        if tail.links and not tail.truncated:
-            follow.remember(tail.position)
+        # Even one that is deleted: it may have been compressed.
+        follow.remember(tail.position)
         await self.tools.keep.put(Take(follow.path, (), follow.state()))
 
     async def _end(self, follow: Follow) -> None:
