@@ -111,7 +111,19 @@ class CustomMetrics(Collector):
             name = vector.name.removesuffix("_total") if kind == "counter" else vector.name
             metric = metrics.setdefault(vector.name, Metric(name, vector.help, kind))
             vector.tell(metric)
-        return [metric for metric in metrics.values() if metric.samples]
+        return [_merged(metric) for metric in metrics.values() if metric.samples]
+
+
+def _merged(metric: Metric) -> Metric:
+    """Make one of what several jobs counted under the same labels: a scrape may not have a series twice."""
+    values: dict[tuple[str, Key], float] = {}
+    for sample in metric.samples:
+        key = sample.name, tuple(sample.labels.items())
+        values[key] = sample.value if metric.type == "gauge" else values.get(key, 0.0) + sample.value
+    merged = Metric(metric.name, metric.documentation, metric.type)
+    for (name, labels), value in values.items():
+        merged.add_sample(name, dict(labels), value)
+    return merged
 
 
 def metrics_step(
