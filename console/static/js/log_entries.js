@@ -65,7 +65,7 @@ export function entryList(place, on) {
   function rowOf(entry, labels, marks) {
     const date = new Date(Number(entry.at.slice(0, -6)));
     const level = entry.level || "none";
-    const row = h("div.entry", { tabIndex: 0, role: "row", "aria-expanded": "false", "data-level": level },
+    const row = h("div.entry", { tabIndex: 0, role: "button", "aria-expanded": "false", "data-level": level },
       h("time", { dateTime: date.toISOString(), title: exact(entry.at) }, clock(date)),
       h("span", { className: `stripe ${level}`, title: level === "none" ? "No level" : level }),
       h("span.from", { title: Object.entries(labels).map(([name, value]) => `${name}=${value}`).join("\n") }, from(labels, varying)),

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 SEAL_EVERY_S: Final = 1800.0
 MAX_HEAD_BYTES: Final = 8 << 20
+MAX_LABEL_BYTES: Final = 8 << 20
+"""What all streams' labels may take on disk; in memory they take some twenty times as much."""
 ENTRY_BYTES: Final = 200
 """What an entry takes in memory besides its line."""
 _SEGMENTS: Final = 32
@@ -67,7 +69,7 @@ class Engine:
     ) -> None:
         self._config, self._file, self._metrics, self._clock = config, file, metrics, clock
         self._max_head_bytes = min(MAX_HEAD_BYTES, config.max_bytes // 32)
-        self._max_label_bytes = config.max_bytes // 8
+        self._max_label_bytes = min(MAX_LABEL_BYTES, config.max_bytes // 8)
         self._next_stream = self._next_segment = 1
         # Numbers go on where an emptied (or another) store stopped, for whoever still asks for what came since.
         self.last_seq = int(clock() * 1e6)
@@ -177,8 +179,8 @@ class Engine:
         unknown = [key for key in parsed if key not in self.index.by_key]
         if unknown and self.index.bytes + sum(map(len, unknown)) > self._max_label_bytes:
             return PermanentError(
-                f"not stored: the labels of all streams would take more than {self._max_label_bytes} bytes, an eighth "
-                "of the store's max_bytes: use fewer labels whose values are many, or raise that"
+                f"not stored: the labels of all streams would take more than {self._max_label_bytes} bytes: make "
+                "structured metadata of labels that have many values"
             )
         for key in unknown:
             stream = Stream(self._next_stream, key)
