@@ -111,7 +111,11 @@ class DirectPush:
                 continue
             for group in joined(within, self.max_items, self.max_bytes):
                 pieces = await self._rewritten(
-                    [piece for record in group if (piece := _piece(record, doubt_end)) is not None]
+                    [
+                        piece
+                        for source, record in enumerate(group)
+                        if (piece := _piece(record, source, doubt_end)) is not None
+                    ]
                 )
                 await self._settle_before(lane, group[-1].offset)
                 if pieces:
@@ -175,7 +179,7 @@ def joined(records: Sequence[Record], max_items: int, max_bytes: int) -> list[li
     return groups
 
 
-def _piece(record: Record, doubt_end: int) -> Piece | None:
+def _piece(record: Record, source: int, doubt_end: int) -> Piece | None:
     envelope = from_headers(record.headers)
     if envelope.gap_to is not None:
         return None  # counted and logged when it was evicted

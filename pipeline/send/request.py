@@ -14,7 +14,7 @@ class Piece:
 
     `source` says which record of the delivery it is from. `in_doubt` marks what may have reached the store before a
     crash or a lost answer: for it alone a refusal as duplicate counts as delivered. `envelope` is the record's, for
-    those who need more than the payload; the agent, which sends its own, gives none.
+    those who need more than the payload (how old its entries are, say).
     """
 
     payload: bytes
