@@ -27,6 +27,7 @@ _WORDS: Final = {
     Kind.REPEATED: "have a label twice",
     Kind.NAMELESS: "have no metric name, or a label without a name",
     Kind.UNREADABLE: "have labels that cannot be read",
+    Kind.MISTIMED: "have an entry without a time between 1678 and 2262",
     Kind.OVERSIZED: "have an entry that is larger than a record of the log may be",
 }
 

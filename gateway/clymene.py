@@ -14,7 +14,8 @@ from msgspec.json import Decoder
 
 from gateway.refusal import Refusal
 from pipeline.receive.errors import BadRequestError
-from pipeline.receive.loki_push import LegacyStream, encode_streams, legacy_streams, valid_utf8
+from pipeline.receive.loki_json import LegacyStream, check_json, legacy_streams, valid_utf8
+from pipeline.receive.loki_push import encode_streams
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.protobuf import fields
 
@@ -40,9 +41,10 @@ class _ProducerBatch(Struct):
 _PRODUCER_BATCH: Final = Decoder(_ProducerBatch)
 
 
-def read_batch(body: bytes) -> ClymeneBatch | Refusal:
-    """Read a batch in JSON."""
+def read_batch(body: bytes, max_bytes: int) -> ClymeneBatch | Refusal:
+    """Read a batch in JSON, of so many entries as JSON of `max_bytes` may have."""
     try:
+        check_json(body, max_bytes)
         found = _PRODUCER_BATCH.decode(valid_utf8(body))
         streams = legacy_streams(one for one in (found.batch.streams or {}).values() if one is not None)
         return ClymeneBatch(found.tenant, encode_streams(streams))
@@ -54,11 +56,11 @@ def read_batch(body: bytes) -> ClymeneBatch | Refusal:
         return Refusal(400, f"not JSON: {error}")
 
 
-def read_message(message: bytes) -> ClymeneBatch | Refusal:
-    """Read Clymene's `logproto.Batch`, which holds a batch in JSON."""
+def read_message(message: bytes, max_bytes: int) -> ClymeneBatch | Refusal:
+    """Read Clymene's `logproto.Batch`, which holds a batch in JSON; `max_bytes` as in `read_batch`."""
     try:
         found = [message[at:end] for tag, _, at, end in fields(message) if tag == _BATCH]
     except MalformedError as error:
         return Refusal(400, f"not a logproto.Batch: {error}")
     # Of a field that stands several times the last one counts, as in every parser.
-    return read_batch(found[-1] if found else b"")
+    return read_batch(found[-1] if found else b"", max_bytes)

@@ -137,7 +137,8 @@ class GrpcFront:
         core = self._core
 
         async def read(sender: Sender | None) -> Request | Refusal:
-            batch = await core.judge(len(message) * JSON_FACTOR, lambda _: read_message(message))
+            most = core.rules.max_raw_bytes
+            batch = await core.judge(len(message) * JSON_FACTOR, lambda _: read_message(message, most))
             if isinstance(batch, Refusal):
                 return batch
             if (refusal := check_tenant(batch.tenant)) is not None:

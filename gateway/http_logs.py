@@ -55,7 +55,7 @@ def check_loki(request: web.BaseRequest) -> Refusal | None:
 async def answer_clymene_logs(asked: Asked) -> web.Response:
     """Take Clymene's `POST /api/logs`: a batch in JSON, whatever its headers say."""
     core, body, sender = asked.core, asked.body, asked.sender
-    batch = await core.judge(len(body) * JSON_FACTOR, lambda _: read_batch(body))
+    batch = await core.judge(len(body) * JSON_FACTOR, lambda _: read_batch(body, core.rules.max_raw_bytes))
     if isinstance(batch, Refusal):
         return refuse(batch)
     if (refusal := check_tenant(batch.tenant)) is not None:

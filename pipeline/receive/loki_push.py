@@ -17,30 +17,17 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NamedTuple
 
-from msgspec import DecodeError, Raw, Struct, ValidationError, field
-from msgspec.json import Decoder
-
 from pipeline.receive.errors import BadRequestError
-from pipeline.receive.go_json import read_go_time_ns
 from pipeline.receive.inflate import inflate
+from pipeline.receive.loki_json import read_json
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.loki import (
-    MAX_TIME_NS,
-    MIN_TIME_NS,
-    Entry,
-    Stream,
-    decode,
-    encode_entry,
-    encode_labels,
-    encode_stream,
-)
+from pipeline.wire.loki import Stream, decode, encode_entry, encode_stream
 
 PUSH_PATHS: Final = ("/loki/api/v1/push", "/api/prom/push")
 
 _MEDIA: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
 _PARAMETER: Final = re.compile(r"[\w!#$&^.+-]+=(?:\"[^\"]*\"|[^\s\"]+)")
-_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 _ENCODINGS: Final = ("", "identity", "snappy", "gzip", "deflate")
 
 
@@ -65,45 +52,6 @@ class Form(NamedTuple):
         return self.body is Body.PROTOBUF and not self.encoding
 
 
-class _Values(Struct, array_like=True):
-    time: str
-    line: str
-    metadata: dict[str, str] = field(default_factory=dict)
-
-
-class _Stream(Struct):
-    stream: dict[str, Raw]
-    values: list[_Values | None] | None = None
-
-
-class _Request(Struct):
-    streams: list[_Stream] = field(default_factory=list)
-
-
-class LegacyEntry(Struct):
-    """An entry as Go's encoder writes Loki's own type: with a time in RFC 3339."""
-
-    ts: str
-    line: str
-    structured_metadata: dict[str, str] = field(name="structuredMetadata", default_factory=dict)
-
-
-class LegacyStream(Struct):
-    """A stream of `/api/prom/push`, and of Clymene's batches."""
-
-    labels: str
-    entries: list[LegacyEntry] | None = None
-
-
-class _LegacyRequest(Struct):
-    streams: list[LegacyStream] = field(default_factory=list)
-
-
-_REQUEST: Final = Decoder(_Request)
-_LEGACY_REQUEST: Final = Decoder(_LegacyRequest)
-_TEXT: Final = Decoder(str)
-
-
 def body_form(path: str, content_type: str, content_encoding: str) -> Form:
     """Return what a request's path and headers (empty where missing) say; raises BadRequestError (400 or 415)."""
     media, *parameters = (part.strip() for part in content_type.split(";"))
@@ -125,7 +73,7 @@ def read_request(body: bytes, form: Form, max_bytes: int) -> bytes:
     """
     body = _inflated(body, form, max_bytes)
     if form.body is not Body.PROTOBUF:
-        return encode_streams(_read_json(body, form))
+        return encode_streams(read_json(body, max_bytes, legacy=form.body is Body.LEGACY_JSON))
     try:
         size = snappy.decompressed_bytes(body)
         if size > max_bytes:
@@ -138,7 +86,7 @@ def read_request(body: bytes, form: Form, max_bytes: int) -> bytes:
 def read_streams(body: bytes, form: Form, max_bytes: int) -> list[Stream]:
     """Return a request's streams in order; raises BadRequestError. Labels are the sender's text, and may be none."""
     if form.body is not Body.PROTOBUF:
-        return _read_json(_inflated(body, form, max_bytes), form)
+        return read_json(_inflated(body, form, max_bytes), max_bytes, legacy=form.body is Body.LEGACY_JSON)
     raw = read_request(body, form, max_bytes)
     try:
         return list(decode(raw))
@@ -155,20 +103,6 @@ def encode_streams(streams: Iterable[Stream]) -> bytes:
     )
 
 
-def legacy_streams(streams: Iterable[LegacyStream]) -> list[Stream]:
-    """Return streams as values; raises BadRequestError for a time that is none."""
-    return [Stream(one.labels, [_legacy_entry(entry) for entry in one.entries or ()]) for one in streams]
-
-
-def valid_utf8(body: bytes) -> bytes:
-    """Return a body with U+FFFD for what is not UTF-8 in it."""
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return body.decode(errors="replace").encode()
-    return body
-
-
 def _inflated(body: bytes, form: Form, max_bytes: int) -> bytes:
     return inflate(body, form.encoding, max_bytes) if form.encoding else body
 
@@ -179,41 +113,3 @@ def _not_protobuf(form: Form, reason: str) -> BadRequestError:
         return BadRequestError(400, reason)
     reason = f"content type {form.content_type!r} is read as application/x-protobuf, and that it is not: {reason}"
     return BadRequestError(415, reason)
-
-
-def _read_json(body: bytes, form: Form) -> list[Stream]:
-    try:
-        body = valid_utf8(body)
-        if form.body is Body.LEGACY_JSON:
-            return legacy_streams(_LEGACY_REQUEST.decode(body).streams)
-        return [Stream(_labels(one.stream), _entries(one.values)) for one in _REQUEST.decode(body).streams]
-    except ValidationError as error:
-        raise BadRequestError(400, f"not a push request: {error}") from error
-    except (DecodeError, RecursionError) as error:
-        raise BadRequestError(400, f"not JSON: {error}") from error
-
-
-def _labels(labels: dict[str, Raw]) -> str:
-    # As in Loki, a value that is no text is what stands there: 1.50 stays 1.50.
-    texts = ((name, bytes(raw)) for name, raw in labels.items())
-    pairs = ((name, _TEXT.decode(raw) if raw[:1] == b'"' else raw.decode()) for name, raw in texts)
-    return encode_labels(pairs).decode()
-
-
-def _entries(values: list[_Values | None] | None) -> list[Entry]:
-    return [
-        Entry(_time_ns(value.time), value.line.encode(), tuple(sorted(value.metadata.items())))
-        for value in values or ()
-        if value is not None
-    ]
-
-
-def _time_ns(text: str) -> int:
-    if _INTEGER.fullmatch(text) and MIN_TIME_NS <= (time_ns := int(text)) <= MAX_TIME_NS:
-        return time_ns
-    raise BadRequestError(400, f"not a time in Unix nanoseconds, between 1678 and 2262: {text[:50]!r}")
-
-
-def _legacy_entry(entry: LegacyEntry) -> Entry:
-    metadata = tuple(sorted(entry.structured_metadata.items()))
-    return Entry(read_go_time_ns(entry.ts), entry.line.encode(), metadata)

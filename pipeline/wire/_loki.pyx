@@ -32,6 +32,9 @@ cdef enum:
     VALUE = 0x12
     SECONDS = 0x08
     NANOS = 0x10
+    # Of Kind.
+    GARBLED = 6
+    MISTIMED = 7
 
 cdef int64_t _MIN_TIME_S = MIN_TIME_S
 cdef int64_t _MAX_TIME_S = MAX_TIME_S
@@ -116,15 +119,17 @@ cdef class _Walk:
         cdef const uint8_t* text = NULL
         cdef const uint8_t* text_end = NULL
         cdef uint64_t number
-        cdef bint garbled = False, hashed = False, patchable
-        cdef int verdict
+        cdef bint hashed = False, patchable
+        cdef int kind, entries_kind = 0, verdict
         while at < end:
             if at[0] == ENTRY:
                 self.field(at, end)
                 behind = self.behind
                 self.entries += 1
-                if self.entry(self.at, behind):
-                    garbled = True
+                kind = self.entry(self.at, behind)
+                # A time that is none is the worse of the two.
+                if kind > entries_kind:
+                    entries_kind = kind
             elif at[0] == STREAM_LABELS:
                 self.field(at, end)
                 behind = self.behind
@@ -142,13 +147,13 @@ cdef class _Walk:
                 raise self.malformed(f"logproto.StreamAdapter has no field with tag {at[0]}", at)
             at = behind
         verdict = self.verdict(PyBytes_FromStringAndSize(<const char*> text, text_end - text))
-        if verdict != _OWN or garbled:
-            patchable = verdict != _OWN and labels != NULL and not garbled and not hashed
+        if verdict != _OWN or entries_kind:
+            patchable = verdict != _OWN and labels != NULL and not entries_kind and not hashed
             self.exceptions.append(
                 Exceptional(
                     field_start - self.base,
                     end - self.base,
-                    Kind.GARBLED if verdict == _OWN else Kind(verdict),
+                    Kind(entries_kind if verdict == _OWN else verdict),
                     labels - self.base if patchable else 0,
                     text_end - self.base if patchable else 0,
                 )
@@ -163,19 +168,18 @@ cdef class _Walk:
             return <object> found
         return judge(text, self.label, self.value, self.known)
 
-    cdef bint entry(self, const uint8_t* at, const uint8_t* end) except -1:
-        """Read an entry; return whether its line is garbled."""
-        cdef const uint8_t* start = at
+    cdef int entry(self, const uint8_t* at, const uint8_t* end) except -1:
+        """Read an entry; return the number of the Kind that its time or line makes of its stream, or 0."""
         cdef const uint8_t* behind
-        cdef bint timed = False, lined = False, garbled = False
+        cdef bint seen = False, lined = False, garbled = False, timed = False
         while at < end:
             self.field(at, end)
             behind = self.behind
             if at[0] == TIMESTAMP:
-                if timed:
+                if seen:
                     raise self.malformed("an entry with two times", at)
-                timed = True
-                self.note_time(self.at, behind)
+                seen = True
+                timed = self.note_time(self.at, behind)
             elif at[0] == LINE:
                 if lined:
                     raise self.malformed("an entry with two lines", at)
@@ -187,10 +191,11 @@ cdef class _Walk:
                 raise self.malformed(f"logproto.EntryAdapter has no field with tag {at[0]}", at)
             at = behind
         if not timed:
-            raise self.malformed("an entry without a time", start)
-        return garbled
+            return MISTIMED
+        return GARBLED if garbled else 0
 
-    cdef int note_time(self, const uint8_t* start, const uint8_t* end) except -1:
+    cdef bint note_time(self, const uint8_t* start, const uint8_t* end) except -1:
+        """Note a time; return whether it is one."""
         cdef const uint8_t* at = start
         cdef uint64_t number, nanos = 0
         cdef int64_t seconds = 0, time_ms
@@ -209,7 +214,7 @@ cdef class _Walk:
         if at > end:
             raise self.malformed("a field reaches beyond the end of its message", start)
         if seconds < _MIN_TIME_S or seconds > _MAX_TIME_S or nanos >= 1000000000:
-            raise self.malformed("a time that is none, or not between 1678 and 2262", start)
+            return False
         time_ms = seconds * 1000 + <int64_t> (nanos // 1000000)
         if not self.timed:
             self.timed = True
@@ -218,7 +223,7 @@ cdef class _Walk:
             self.earliest_ms = time_ms
         elif time_ms > self.latest_ms:
             self.latest_ms = time_ms
-        return 0
+        return True
 
     cdef int check_pair(self, const uint8_t* at, const uint8_t* end) except -1:
         cdef bint has_name = False, has_value = False

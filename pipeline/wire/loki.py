@@ -24,6 +24,8 @@ TIMESTAMP: Final = 0x0A
 LINE: Final = 0x12
 METADATA: Final = 0x1A
 PARSED: Final = 0x22
+SECONDS: Final = 0x08
+NANOS: Final = 0x10
 
 NS: Final = 1_000_000_000
 MIN_TIME_NS, MAX_TIME_NS = -9_223_372_036 * NS, 9_223_372_036 * NS - 1
@@ -192,9 +194,9 @@ def decode_time_ns(data: bytes, start: int, end: int) -> int:
     """Decode the Timestamp between two positions as Unix nanoseconds."""
     seconds = nanos = 0
     for tag, value, _, _ in fields(data, start, end):
-        if tag == 0x08:
+        if tag == SECONDS:
             seconds = value - (1 << 64) if value >> 63 else value
-        elif tag == 0x10:
+        elif tag == NANOS:
             nanos = value
     return seconds * NS + nanos
 

@@ -5,13 +5,13 @@
 
 As in `pipeline.wire.scan` it is a proof: whatever a parser makes of bytes that pass, it sees what the scan saw. The
 framing is walked to its exact end; malformed is a field that PushRequest, StreamAdapter, EntryAdapter or a pair of
-metadata does not have, a tag of more than one byte, a text or a time that stands twice, a time that is missing or none
-(Loki would refuse the whole request), a length beyond its message, and metadata or labels that are not UTF-8.
+metadata does not have, a tag of more than one byte, a text or a time that stands twice, a length beyond its message,
+and metadata or labels that are not UTF-8.
 
-A stream whose labels cannot be read is an exception, and so is one with a line that is not UTF-8: the rest of the
-request need not suffer for them. Labels are text, which repeats from batch to batch: what was read once is remembered
-(`Known`) and not parsed again. `_loki` is the same, compiled; `loki_scan_plain` needs no compiler. Both pass the same
-tests.
+A stream whose labels cannot be read is an exception, and so is one with a line that is not UTF-8, or with an entry
+whose time is missing or none (Loki would refuse the whole request): the rest need not suffer for them. Labels are text,
+which repeats from batch to batch: what was read once is remembered (`Known`) and not parsed again. `_loki` is the same,
+compiled; `loki_scan_plain` needs no compiler. Both pass the same tests.
 """
 
 from typing import Final, Protocol

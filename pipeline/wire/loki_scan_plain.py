@@ -10,8 +10,10 @@ from pipeline.wire.loki import (
     MAX_TIME_NS,
     METADATA,
     MIN_TIME_NS,
+    NANOS,
     NS,
     PARSED,
+    SECONDS,
     STREAM,
     STREAM_LABELS,
     TIMESTAMP,
@@ -25,7 +27,6 @@ from pipeline.wire.scan_plain import OWN, Known
 MIN_TIME_S: Final = MIN_TIME_NS // NS
 MAX_TIME_S: Final = MAX_TIME_NS // NS
 _NAME, _VALUE = 0x0A, 0x12
-_SECONDS, _NANOS = 0x08, 0x10
 
 
 def scan_logs_plain(data: bytes | memoryview, label: bytes, value: bytes, known: Known) -> FoundLogs:
@@ -102,13 +103,16 @@ class _Walk:
         """Read a stream, and note what is not the cluster's."""
         data = self._data
         text, labels_start, labels_end = b"", 0, 0
-        garbled = hashed = False
+        hashed = False
+        entries_kind: Kind | None = None
         while position < end:
             tag = data[position]
             if tag == ENTRY:
                 start, behind = self._field(position, end)
                 self._entries += 1
-                garbled = self._entry(start, behind) or garbled
+                kind = self._entry(start, behind)
+                if kind is not None and entries_kind is not Kind.MISTIMED:
+                    entries_kind = kind
             elif tag == STREAM_LABELS:
                 start, behind = self._field(position, end)
                 if labels_end:
@@ -127,24 +131,23 @@ class _Walk:
         if verdict is None:
             verdict = judge(text, self._label, self._value, self._known)
         if verdict != OWN:
-            place = (0, 0) if garbled or hashed else (labels_start, labels_end)
+            place = (0, 0) if entries_kind or hashed else (labels_start, labels_end)
             self._exceptions.append(Exceptional(field_start, end, Kind(verdict), *place))
-        elif garbled:
-            self._exceptions.append(Exceptional(field_start, end, Kind.GARBLED))
+        elif entries_kind:
+            self._exceptions.append(Exceptional(field_start, end, entries_kind))
 
-    def _entry(self, entry_start: int, end: int) -> bool:
-        """Read an entry; return whether its line is garbled."""
+    def _entry(self, position: int, end: int) -> Kind | None:
+        """Read an entry; return what is wrong with its time or line, or None."""
         data = self._data
-        position = entry_start
-        timed = lined = garbled = False
+        seen = lined = garbled = timed = False
         while position < end:
             tag = data[position]
             start, behind = self._field(position, end)
             if tag == TIMESTAMP:
-                if timed:
+                if seen:
                     raise MalformedError("an entry with two times", position)
-                timed = True
-                self._note_time(start, behind)
+                seen = True
+                timed = self._note_time(start, behind)
             elif tag == LINE:
                 if lined:
                     raise MalformedError("an entry with two lines", position)
@@ -156,28 +159,29 @@ class _Walk:
                 raise MalformedError(f"logproto.EntryAdapter has no field with tag {tag}", position)
             position = behind
         if not timed:
-            raise MalformedError("an entry without a time", entry_start)
-        return garbled
+            return Kind.MISTIMED
+        return Kind.GARBLED if garbled else None
 
-    def _note_time(self, start: int, end: int) -> None:
+    def _note_time(self, start: int, end: int) -> bool:
+        """Note a time; return whether it is one."""
         data = self._data
         seconds = nanos = 0
         position, before = start, 0
         while position < end:
             tag = data[position]
             # Encoders write fields in order; anything else is a field that stands twice, or no Timestamp's.
-            if tag <= before or tag not in (_SECONDS, _NANOS):
+            if tag <= before or tag not in (SECONDS, NANOS):
                 raise MalformedError(f"a time with tag {tag} behind tag {before}", position)
             before = tag
             number, position = decode_varint(data, position + 1)
-            if tag == _SECONDS:
+            if tag == SECONDS:
                 seconds = signed(number)
             else:
                 nanos = number
         if position > end:
             raise MalformedError("a field reaches beyond the end of its message", start)
         if not MIN_TIME_S <= seconds <= MAX_TIME_S or nanos >= NS:
-            raise MalformedError("a time that is none, or not between 1678 and 2262", start)
+            return False
         time_ms = seconds * 1000 + nanos // 1_000_000
         if self._earliest_ms is None:
             self._earliest_ms = self._latest_ms = time_ms
@@ -185,6 +189,7 @@ class _Walk:
             self._earliest_ms = time_ms
         elif time_ms > self._latest_ms:
             self._latest_ms = time_ms
+        return True
 
     def _check_pair(self, position: int, end: int) -> None:
         data, seen = self._data, set[int]()

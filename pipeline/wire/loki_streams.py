@@ -1,14 +1,29 @@
 """What the identity scan of logs leads to: streams relabelled, cleaned or left out, and requests taken apart.
 
 Requests that were scanned go in; what comes out is made of their own bytes, but for the labels that were set, and for
-U+FFFD in lines that are not UTF-8: stores would refuse or replace them one by one, and each in its own way.
+U+FFFD in lines that are not UTF-8: stores would refuse or replace them one by one, and each in its own way. Entries
+without a time that can be kept are left out.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.loki import ENTRY, LINE, STREAM, STREAM_LABELS, encode_labels, parse_labels
+from pipeline.wire.loki import (
+    ENTRY,
+    LINE,
+    MAX_TIME_NS,
+    MIN_TIME_NS,
+    NANOS,
+    NS,
+    STREAM,
+    STREAM_LABELS,
+    TIMESTAMP,
+    decode_time_ns,
+    encode_labels,
+    encode_stream,
+    parse_labels,
+)
 from pipeline.wire.protobuf import decode_varint, encode_bytes, fields
 from pipeline.wire.scan_found import Exceptional, Kind, Refused, Repaired
 
@@ -20,29 +35,46 @@ def repair_streams(
 ) -> Repaired:
     """Set the label where it is missing (and, with `overwrite`, where it is another's); leave the rest out."""
     out, behind = [], 0
-    streams: Counter[Kind] = Counter()
-    items: Counter[Kind] = Counter()
-    examples: dict[Kind, str] = {}
+    left_out = _LeftOut()
     for start, end, kind, labels_start, labels_end in exceptions:
         out.append(data[behind:start])
         behind = end
         _, content = decode_varint(data, start + 1)
         if kind is Kind.UNREADABLE or (kind is Kind.FOREIGN and not overwrite):
-            streams[kind] += 1
-            items[kind] += count_entries(data[content:end])
-            examples.setdefault(kind, show_stream(data[content:end]))
+            left_out.add(kind, count_entries(data[content:end]), data[content:end])
         elif labels_end:
             text = _set_label(data[decode_varint(data, labels_start + 1)[1] : labels_end], label, value)
-            rest = data[content:labels_start] + data[labels_end:end]
-            out.append(encode_bytes(STREAM, encode_bytes(STREAM_LABELS, text) + rest))
+            out.append(encode_stream(text, data[content:labels_start] + data[labels_end:end]))
         else:
             text, entries = _split_stream(data[content:end])
-            cleaned = b"".join(_clean(entry) for entry in entries)
-            out.append(encode_bytes(STREAM, encode_bytes(STREAM_LABELS, _set_label(text, label, value)) + cleaned))
+            kept = [_clean(entry) for entry in entries if _is_timed(entry)]
+            if len(kept) < len(entries):
+                left_out.add(Kind.MISTIMED, len(entries) - len(kept), data[content:end])
+            if kept:
+                out.append(encode_stream(_set_label(text, label, value), b"".join(kept)))
     out.append(data[behind:])
-    return Repaired(
-        b"".join(out), tuple(Refused(kind, streams[kind], items[kind], examples[kind]) for kind in examples)
-    )
+    return Repaired(b"".join(out), left_out.refused())
+
+
+class _LeftOut:
+    """Streams, or entries of them, that were left out, by the reason."""
+
+    def __init__(self) -> None:
+        self._streams: Counter[Kind] = Counter()
+        self._items: Counter[Kind] = Counter()
+        self._examples: dict[Kind, str] = {}
+
+    def add(self, kind: Kind, items: int, stream: bytes) -> None:
+        """Count so many entries of a stream, given its fields."""
+        self._streams[kind] += 1
+        self._items[kind] += items
+        self._examples.setdefault(kind, show_stream(stream))
+
+    def refused(self) -> tuple[Refused, ...]:
+        """Return what was counted."""
+        return tuple(
+            Refused(kind, self._streams[kind], self._items[kind], example) for kind, example in self._examples.items()
+        )
 
 
 def streams_by_label(data: bytes, label: bytes, default: bytes) -> dict[bytes, bytes]:
@@ -139,6 +171,17 @@ def _value_of(text: bytes, label: bytes) -> bytes:
     except (MalformedError, UnicodeDecodeError):
         return b""  # the scan says what is wrong with it
     return labels.get(label.decode(), "").encode()
+
+
+def _is_timed(entry: bytes) -> bool:
+    """Tell whether an encoded entry has a time that can be kept."""
+    _, content = decode_varint(entry, 1)
+    for tag, _, at, end in fields(entry, content):
+        if tag == TIMESTAMP:
+            # Too many nanoseconds would carry over into a time that looks right.
+            nanos = next((value for inner, value, _, _ in fields(entry, at, end) if inner == NANOS), 0)
+            return nanos < NS and MIN_TIME_NS <= decode_time_ns(entry, at, end) <= MAX_TIME_NS
+    return False
 
 
 def _clean(entry: bytes) -> bytes:

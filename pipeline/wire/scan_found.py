@@ -19,7 +19,9 @@ class Kind(IntEnum):
     """A stream whose labels' text is no label set, or has a name twice."""
     GARBLED = 6
     """A stream with a line that is not UTF-8."""
-    OVERSIZED = 7
+    MISTIMED = 7
+    """A stream with an entry that has no time, or one that no store can keep."""
+    OVERSIZED = 8
     """An entry that is larger than a record of the log may be; no scan finds it."""
 
 

@@ -5,6 +5,7 @@ to lack its label only. A series that begins with such bytes, and goes on behind
 thereby proven: the remembered bytes end where a field ends, so a parser reads on at the sample.
 """
 
+from threading import Lock
 from typing import Final
 from weakref import WeakSet
 
@@ -26,28 +27,32 @@ OWN: Final = -1
 class Memory:
     """Bounds what all `Known` of a process remember together, in bytes.
 
-    Two generations: when the young ones are full they become the old ones, and what is seen again moves back.
+    Two generations: when the young ones are full they become the old ones, and what is seen again moves back. Several
+    threads may scan at the same time.
     """
 
     def __init__(self, max_bytes: int) -> None:
+        self._lock = Lock()
         self._max_young_bytes = max_bytes // 2
         self._young_bytes = 0
         self._all: WeakSet[Known] = WeakSet()
 
     def join(self, known: "Known") -> None:
         """Bound this one too."""
-        self._all.add(known)
+        with self._lock:
+            self._all.add(known)
 
     def grow(self, size: int) -> bool:
         """Return whether there is room for so many bytes; make the young generations the old ones to get it."""
-        if self._young_bytes + size > self._max_young_bytes:
-            for known in self._all:
-                known.old, known.young = known.young, {}
-            self._young_bytes = 0
-        if size > self._max_young_bytes:
-            return False
-        self._young_bytes += size
-        return True
+        with self._lock:
+            if self._young_bytes + size > self._max_young_bytes:
+                for known in self._all:
+                    known.old, known.young = known.young, {}
+                self._young_bytes = 0
+            if size > self._max_young_bytes:
+                return False
+            self._young_bytes += size
+            return True
 
 
 class Known:

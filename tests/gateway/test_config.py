@@ -49,6 +49,8 @@ def test_a_token_file_is_looked_for_beside_the_configuration() -> None:
         ("on_foreign_label: drop", "'refuse' or 'overwrite'"),
         ("cluster_label: 'a-b'", "pattern"),
         ("lanes: 0", "greater than or equal to 1"),
+        ("signals: []", "at least 1 item"),
+        ("signals: [traces]", "must be <Signal.METRICS: 'metrics'> or <Signal.LOGS: 'logs'>"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_starts(text: str, reason: str) -> None:

@@ -8,8 +8,9 @@ from pipeline.errors import TransientError
 from pipeline.log.interface import LogFullError
 from pipeline.wire import snappy
 from pipeline.wire.envelope import LOGS_ENCODING, Envelope, Origin, Signal, from_headers, partition_of
+from pipeline.wire.loki import MAX_TIME_NS, encode_entry, encode_stream
 from pipeline.wire.push_pb2 import Ack
-from tests.gateway.logs import TIME_NS, kept_lines, lines, lines_of, logs_batch, own_line
+from tests.gateway.logs import kept_lines, lines, lines_of, logs_batch, own_line
 from tests.gateway.running import TIME_MS, Running, batch, own, running, stream, to_batch, until
 from tests.gateway.test_push import TRANSPORTS, push
 
@@ -201,13 +202,14 @@ async def test_a_large_batch_is_judged_like_a_small_one(tmp_path: Path) -> None:
         assert snappy.decompress(record.payload) == raw
 
 
-async def test_garbled_lines_are_cleaned_and_times_of_1970_and_2100_carried(tmp_path: Path) -> None:
+async def test_garbled_lines_are_cleaned_and_entries_that_no_store_can_keep_left_out(tmp_path: Path) -> None:
+    odd = encode_stream(b'{cluster="c1"}', encode_entry(MAX_TIME_NS + 1, b"2262") + encode_entry(0, b"1970"))
     async with running(tmp_path) as run:
-        raw = lines(b"caf\xe9", "next", cluster="c1")
-        (ack,) = await push(run, logs_batch(raw, 0, items=2))
-        assert (ack.status, ack.refused_items) == (Ack.ACCEPTED, 0)
-        assert [line for _, line in await kept_lines(run)] == ["caf�", "next"]
-        assert TIME_NS // 1_000_000 == TIME_MS
+        (ack,) = await push(run, logs_batch(lines(b"caf\xe9", "next", cluster="c1") + odd, 0, items=4))
+        assert (ack.status, ack.refused_items) == (Ack.ACCEPTED, 1)
+        assert "1 streams (1 entries) refused: they have an entry without a time between 1678 and 2262" in ack.reason
+        assert [line for _, line in await kept_lines(run)] == ["caf�", "next", "1970"]
+        assert run.metric("pronoia_gateway_refused_items_total", cluster="c1", signal="logs", reason="mistimed") == 1
 
 
 async def test_entries_have_a_rate_of_their_own_and_bytes_are_shared(tmp_path: Path) -> None:

@@ -98,6 +98,13 @@ def test_what_is_larger_than_it_may_be_is_refused_before_it_is_made() -> None:
     assert (error.status, error.reason) == (413, "2000 bytes when decompressed; 1000 are allowed")
 
 
+def test_json_of_more_entries_than_there_is_memory_for_is_refused_before_it_is_read() -> None:
+    body = push(*(["1", ""] for _ in range(3000)))
+    assert len(only(body).entries) == 3000
+    error = refused(body, JSON, 100_000)
+    assert (error.status, "entries; 1562 are allowed" in error.reason) == (413, True)
+
+
 def test_a_line_of_ten_megabytes_is_read() -> None:
     body = push(["1", "x" * 10_000_000])
     (stream,) = read_streams(body, JSON, 1 << 30)
@@ -136,7 +143,7 @@ def test_streams_and_requests_may_be_empty() -> None:
         (push(["+1", "x"]), "not a time in Unix nanoseconds"),
         (push(["٣", "x"]), "not a time in Unix nanoseconds"),
         (push(["9223372036854775808", "x"]), "not a time in Unix nanoseconds"),
-        (b'{"x": ' + b"[" * 100_000, "not JSON"),
+        (b'{"x": ' + b"[" * 10_000, "not JSON"),
     ],
 )
 def test_what_is_no_push_in_json_is_refused_with_words(body: bytes, reason: str) -> None:

@@ -137,6 +137,29 @@ def test_times_are_carried_from_1678_to_2262(scan: Callable[[bytes], FoundLogs],
     assert (found.earliest_ms, found.latest_ms) == (time_ns // 1_000_000, time_ns // 1_000_000)
 
 
+MISTIMED = [
+    entry(),
+    entry(b"\x12\x01x"),
+    entry(encode_bytes(0x0A, b"\x10" + encode_varint(NS))),
+    entry(encode_bytes(0x0A, b"\x10" + encode_varint(-1))),
+    entry(encode_bytes(0x0A, b"\x08" + encode_varint(MAX_TIME_NS // NS) + b"\x10" + encode_varint(NS))),
+    encode_entry(MAX_TIME_NS + 1, b"x"),
+    encode_entry(MIN_TIME_NS - 1, b"x"),
+]
+
+
+@pytest.mark.parametrize("mistimed", MISTIMED)
+def test_a_stream_with_an_entry_without_a_time_is_an_exception(
+    scan: Callable[[bytes], FoundLogs], mistimed: bytes
+) -> None:
+    garbled = encode_entry(TIME_NS, b"\xff")
+    for entries in ((mistimed,), (ENTRY, mistimed, ENTRY), (garbled, mistimed, garbled)):
+        found = scan(own(*entries))
+        assert [one[2:] for one in found.exceptions] == [(Kind.MISTIMED, 0, 0)]
+        assert found.entries == len(entries)
+        assert found.latest_ms in (0, TIME_MS)
+
+
 def test_lines_are_carried_whatever_their_length(scan: Callable[[bytes], FoundLogs]) -> None:
     for size in (0, 127, 128, 16_384, 10_000_000):
         assert scan(own(encode_entry(TIME_NS, b"\0" * size))).entries == 1
@@ -163,8 +186,6 @@ def test_lines_are_carried_whatever_their_length(scan: Callable[[bytes], FoundLo
         own(b"\x18\x80"),
         encode_bytes(0x0A, encode_bytes(0x0A, b'{cluster="c1", a="\xff"}') + ENTRY),
         own(ENTRY[:-1]),
-        own(entry()),  # no time
-        own(entry(b"\x12\x01x")),
         own(entry(STAMP, STAMP)),
         own(entry(STAMP, b"\x12\x01x", b"\x12\x01y")),
         own(entry(STAMP, b"\x2a\x00")),  # a field that EntryAdapter does not have
@@ -174,10 +195,6 @@ def test_lines_are_carried_whatever_their_length(scan: Callable[[bytes], FoundLo
         own(entry(b"\x0a\x04\x10\x01\x08\x02")),
         own(entry(b"\x0a\x01\x08")),
         own(entry(b"\x0a\x02\x08\x80"), ENTRY),
-        own(entry(encode_bytes(0x0A, b"\x10" + encode_varint(NS)))),  # no such nanosecond
-        own(entry(encode_bytes(0x0A, b"\x10" + encode_varint(-1)))),
-        own(encode_entry(MAX_TIME_NS + 1, b"x")),
-        own(encode_entry(MIN_TIME_NS - 1, b"x")),
         own(entry(STAMP, encode_bytes(0x1A, b"\x0a\x01a\x0a\x01b"))),  # two names
         own(entry(STAMP, encode_bytes(0x1A, b"\x12\x01a\x0a\x01n\x12\x01b"))),
         own(entry(STAMP, encode_bytes(0x1A, b"\x1a\x01a"))),
@@ -269,8 +286,8 @@ def test_whatever_passes_is_what_a_plain_decoder_reads(data: bytes) -> None:
         return
     decoded = list(decode(data))
     assert (found.streams, found.entries) == (len(decoded), sum(len(one.entries) for one in decoded))
-    times_ms = [one.time_ns // 1_000_000 for stream in decoded for one in stream.entries] or [0]
-    assert (found.earliest_ms, found.latest_ms) == (min(times_ms), max(times_ms))
     if not found.exceptions:
+        times_ms = [one.time_ns // 1_000_000 for stream in decoded for one in stream.entries] or [0]
+        assert (found.earliest_ms, found.latest_ms) == (min(times_ms), max(times_ms))
         assert all(dict(parse_labels(one.labels))["cluster"] == "c1" for one in decoded)
         assert all(one.line.decode() or not one.line for stream in decoded for one in stream.entries)

@@ -1,5 +1,7 @@
+import contextlib
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.wire.errors import MalformedError
@@ -9,6 +11,7 @@ from pipeline.wire.loki_streams import first_stream_value, repair_streams, strea
 from pipeline.wire.protobuf import encode_bytes
 from pipeline.wire.scan_found import Kind, Repaired
 from pipeline.wire.scan_plain import Known, Memory
+from tests.pipeline.wire.test_loki_scan import MISTIMED, damaged
 
 C1, C2 = b'{cluster="c1"}', b'{cluster="c2"}'
 
@@ -74,6 +77,15 @@ def test_lines_that_are_not_utf8_are_cleaned_and_the_others_untouched() -> None:
     assert [one.metadata for stream in streams for one in stream.entries] == [(("n", str(n)),) for n in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("mistimed", MISTIMED)
+def test_entries_without_a_time_are_left_out_alone(mistimed: bytes) -> None:
+    good = encode_stream(C1, entry(1))
+    out = repaired(good + encode_stream(b"{}", entry(2) + mistimed + entry(3, b"\xff")))
+    assert out.data == good + encode_stream(C1, entry(2) + entry(3, "�".encode()))
+    assert out.refused == ((Kind.MISTIMED, 1, 1, "{}"),)
+    assert repaired(good + encode_stream(C1, mistimed + mistimed)) == (good, ((Kind.MISTIMED, 1, 2, '{cluster="c1"}'),))
+
+
 def test_a_request_is_taken_apart_by_label() -> None:
     a, b, none, odd = (encode_stream(text, entry(1)) for text in (b'{c="a"}', b'{x="1", c="b"}', b'{d="1"}', b"\xff{"))
     assert streams_by_label(a + b + none + a + odd, b"c", b"d") == {b"a": a + a, b"b": b, b"d": none + odd}
@@ -109,6 +121,17 @@ def test_what_is_repaired_is_the_clusters_own_and_all_else_is_as_it_was(data: by
     for old, new in zip(before, after, strict=True):
         assert dict(parse_labels(new.labels)) == {**dict(parse_labels(old.labels, empty=True)), "cluster": "c1"}
         assert [one.line for one in new.entries] == [one.line.decode(errors="replace").encode() for one in old.entries]
+
+
+@settings(max_examples=500)
+@given(damaged(), st.booleans())
+def test_whatever_can_be_read_can_be_repaired(data: bytes, overwrite: bool) -> None:
+    passed = False
+    with contextlib.suppress(MalformedError):
+        scan_logs(data, b"cluster", b"c1", Known(Memory(0)))
+        passed = True
+    if passed:
+        repaired(data, overwrite=overwrite)
 
 
 def _is_kept(stream: Stream, *, overwrite: bool) -> bool:
