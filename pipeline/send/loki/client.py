@@ -114,7 +114,7 @@ class Loki:
         try:
             return await unsent(request, presence)
         except NotAskableError as error:
-            self._asks = False
+            self._asks = self._asks and not error.lasting
             logger.warning(
                 "Loki does not tell what it has: what is sent again after a failure may count twice in metric queries",
                 extra={"loki": self._config.name or self._config.url, "reason": str(error)},

@@ -35,6 +35,11 @@ class Parcel:
         """Return the payload of some of its streams."""
         return snappy.compress(b"".join([self.raw[field.start : field.end] for field in chosen]))
 
+    def merged(self, labels: bytes, chosen: Iterable[Field]) -> bytes:
+        """Return the payload of fields that are all of one stream, as one stream."""
+        content = encode_bytes(STREAM_LABELS, labels) + b"".join([self.raw[one.entries : one.end] for one in chosen])
+        return snappy.compress(encode_bytes(STREAM, content))
+
     def sent(self, chosen: Iterable[Field]) -> dict[bytes, list[Sent]]:
         """Return the entries of some of its streams, by labels; raises MalformedError."""
         out: dict[bytes, list[Sent]] = {}

@@ -34,7 +34,11 @@ Entries = set[tuple[int, str]]
 
 
 class NotAskableError(Exception):
-    """This Loki answers no such questions: it is not the place, or not allowed."""
+    """This Loki does not answer the question; `lasting` where it will answer none: not the place, or not allowed."""
+
+    def __init__(self, reason: str, *, lasting: bool) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +107,11 @@ def _judge(status: int, body: bytes) -> list[Any] | Retry:
     if status == 429 or status >= 500:
         return Retry(f"what is stored already cannot be asked: {reason_of(status, body)}")
     if status != 200:
-        raise NotAskableError(reason_of(status, body))
+        raise NotAskableError(reason_of(status, body), lasting=status != 400)
     try:
         streams: list[Any] = json.loads(body)["data"]["result"]
     except (ValueError, LookupError, TypeError) as error:
-        raise NotAskableError(f"an answer that cannot be read: {error!r}") from error
+        raise NotAskableError(f"an answer that cannot be read: {error!r}", lasting=True) from error
     return streams
 
 

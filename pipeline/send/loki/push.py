@@ -62,7 +62,7 @@ class Push:
         No push holds more than `max_bytes` before compression, unless one entry does.
         """
         joined, alone = self._sorted(late)
-        limits = self.known.limits(self.tenant)
+        limits = self.known.limits(self.tenant, self.now_s)
         for chunk in _chunks(joined, min(max_bytes, limits.request_bytes)):
             await self._joined(chunk)
         room, stream_bytes = asyncio.Semaphore(_AT_ONCE), min(max_bytes, limits.request_bytes, limits.stream_bytes)
@@ -126,16 +126,27 @@ class Push:
 
     async def _by_itself(self, labels: bytes, group: Sequence[Field], max_bytes: int) -> None:
         """Send one stream of which an ingester may refuse something."""
-        if self.results.stopped:
-            self.results.left_fields += group
-            return
-        size = sum(one.end - one.start for one in group)
-        sent = self.parcel.sent(group).get(labels, [])
-        parts = max(1, -(-size // max_bytes))
-        step = max(1, -(-len(sent) // parts))
-        taken = [await self._stream(labels, sent[at : at + step]) for at in range(0, len(sent), step)]
+        taken = [await self._part(labels, chunk, max_bytes) for chunk in _chunks(group, max_bytes)]
         if all(taken):
+            size = sum(one.end - one.start for one in group)
             self.known.took((self.tenant, labels), size, self.now_s)
+
+    async def _part(self, labels: bytes, chunk: Sequence[Field], max_bytes: int) -> bool:
+        """Send fields of one stream as one, without reading their entries; tell whether Loki has the stream now."""
+        if self.results.stopped:
+            self.results.left_fields += chunk
+            return False
+        parts = -(-sum(one.end - one.start for one in chunk) // max_bytes)
+        if parts > 1:
+            sent = self.parcel.sent(chunk)[labels]
+            step = max(1, -(-len(sent) // parts))
+            return all([await self._stream(labels, sent[at : at + step]) for at in range(0, len(sent), step)])
+        whole = len(self.parcel.fields) == 1
+        outcome, words = await self.post(self.payload if whole else self.parcel.merged(labels, chunk), self.tenant)
+        if isinstance(outcome, Delivered):
+            self.results.taken = True
+            return True
+        return await self._answered(labels, self.parcel.sent(chunk)[labels], outcome, words)
 
     async def _stream(self, labels: bytes, sent: Sequence[Sent]) -> bool:
         """Send some entries of one stream; tell whether Loki has the stream now."""
@@ -146,6 +157,10 @@ class Push:
         if isinstance(outcome, Delivered):
             self.results.taken = True
             return True
+        return await self._answered(labels, sent, outcome, words)
+
+    async def _answered(self, labels: bytes, sent: Sequence[Sent], outcome: Outcome, words: str) -> bool:
+        """Find what Loki has of some entries of one stream, none of which it has for certain."""
         refused = await asyncio.to_thread(refused_entries, words, {labels: sent})
         if refused is not None:
             self.results.refuse(_quoted(refused, _status(outcome)), _status(outcome))
@@ -180,7 +195,7 @@ class Push:
 
     def _note_rate(self, words: str) -> None:
         if (rate := read_rate(words)) is not None:
-            self.known.limited(self.tenant, rate)
+            self.known.limited(self.tenant, rate, self.now_s)
 
 
 def _of_an_ingester(words: str) -> bool:

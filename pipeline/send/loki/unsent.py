@@ -10,6 +10,7 @@ from pipeline.send.loki.parcel import payload_of, unpack
 from pipeline.send.loki.present import Entries, Presence
 from pipeline.send.loki.refused import Sent
 from pipeline.send.request import Piece, Request
+from pipeline.wire.errors import MalformedError
 from pipeline.wire.snappy import join
 
 _AT_ONCE: Final = 4
@@ -29,7 +30,10 @@ async def unsent(request: Request, presence: Presence) -> Request | Retry:
         times_ns = [one.entry.time_ns for one in sent]
         longest = max(len(one.field) for one in sent)
         async with room:
-            return await presence.entries(labels, min(times_ns), max(times_ns), longest)
+            try:
+                return await presence.entries(labels, min(times_ns), max(times_ns), longest)
+            except MalformedError:
+                return set()  # what no labels are Loki has never taken
 
     asked = {labels: sent for labels, sent in streams.items() if sent}
     answers = await asyncio.gather(*(ask(labels, sent) for labels, sent in asked.items()))
