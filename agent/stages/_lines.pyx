@@ -6,6 +6,7 @@ stays within the line, whose end is found first; an entry's room is made before 
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
@@ -254,6 +255,33 @@ def walk_cri(
             break
         line = behind + 1
     return walk.ended(line - start)
+
+
+def split_cri(bytes block not None, Py_ssize_t at, int held):
+    """Take lines of container runtimes apart."""
+    cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(block)
+    cdef const uint8_t *end = start + PyBytes_GET_SIZE(block)
+    cdef const uint8_t *line = start + min(max(at, 0), PyBytes_GET_SIZE(block))
+    cdef const uint8_t *behind
+    cdef const uint8_t *content
+    cdef int64_t seconds, nanos
+    cdef bint to_err
+    cdef list found = []
+    while line < end:
+        behind = <const uint8_t *>memchr(line, 10, end - line)
+        if behind == NULL:
+            break
+        content = read_time(line, behind, &seconds, &nanos)
+        if content == NULL or behind - content < 10:
+            break
+        to_err = memcmp(content, b" stderr F ", 10) == 0
+        if not to_err and memcmp(content, b" stdout F ", 10) != 0 or held & (2 if to_err else 1):
+            break
+        time = PyUnicode_DecodeASCII(<const char *>line, content - line, NULL)
+        text = PyUnicode_DecodeUTF8(<const char *>content + 10, behind - content - 10, NULL)
+        found.append((seconds * NS + nanos, <int>to_err, time, text))
+        line = behind + 1
+    return line - start, found
 
 
 cdef inline bint starts(const uint8_t **at, const uint8_t *end, const char *text, Py_ssize_t size) noexcept nogil:

@@ -110,7 +110,7 @@ class Partial:
     kind = "cri"
 
     def __init__(self, config: CriStage, then: Then) -> None:
-        self._most, self._then = config.max_partial_lines, then
+        self._most, self.then = config.max_partial_lines, then
         self._max_bytes = config.max_partial_line_size if config.max_partial_line_size_truncate else None
         self._lines: dict[Key, Entry] = {}
 
@@ -126,7 +126,7 @@ class Partial:
         if entry.extracted.get("flags") != "P":
             if self._lines and (before := self._lines.pop(_key(entry), None)):
                 self._join(before, entry)
-            self._then(entry)
+            self.then(entry)
             return
         if len(self._lines) >= self._most:
             # As promtail: too many streams with a part each, so all parts go on as they are.
@@ -150,7 +150,7 @@ class Partial:
     def _let_go(self) -> None:
         lines, self._lines = self._lines, {}
         for entry in lines.values():
-            self._then(entry)
+            self.then(entry)
 
     def due_ns(self) -> int | None:
         """Return None: the end of a line comes when it comes."""

@@ -93,6 +93,23 @@ def walk_cri(block: bytes, at: int, held: int, out_metadata: bytes, err_metadata
     return walk.ended(at)
 
 
+def split_cri(block: bytes, at: int, held: int) -> tuple[int, list[tuple[int, int, str, str]]]:
+    """Take lines of container runtimes apart."""
+    found = list[tuple[int, int, str, str]]()
+    known = _seconds
+    for match in iter(_CRI.scanner(block, at).match, None):  # type: ignore[attr-defined] # not in typeshed
+        text, fraction, zone, which, line = match.groups()
+        second = known.get((text, zone)) or _second(text, zone)
+        stream = which == b"err"
+        if second is None or held & (1 << stream):
+            break
+        nanos = int(fraction.ljust(9, b"0")) if fraction else 0
+        time = block[match.start() : match.start(4) - 4].decode()
+        found.append((second[0] * NS + nanos, int(stream), time, line.decode()))
+        at = match.end()
+    return at, found
+
+
 class _Docker(msgspec.Struct):
     log: str
     stream: str

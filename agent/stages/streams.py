@@ -79,6 +79,8 @@ class Streams:
         self._known: dict[tuple[tuple[str, str], ...], Stream] = {}
         self._by_text: dict[tuple[str, bytes], Stream] = {}
         self._open: list[Stream] = []
+        self._last_labels: Mapping[str, str] | None = None
+        self._last_stream = Stream("", b"")
 
     def add(self, entry: Entry) -> None:
         """Take an entry that has gone through the stages."""
@@ -94,10 +96,14 @@ class Streams:
 
     def stream(self, labels: Mapping[str, str]) -> Stream:
         """Return the stream of these labels, to be added to before the next `take`."""
-        key = tuple(labels.items())
-        stream = self._known.get(key)
-        if stream is None:
-            stream = self._new(key)
+        if labels == self._last_labels:
+            # Lines that follow one another are mostly of one stream.
+            stream = self._last_stream
+        else:
+            key = tuple(labels.items())
+            known = self._known.get(key)
+            stream = self._new(key) if known is None else known
+            self._last_labels, self._last_stream = dict(labels), stream
         if not stream.is_open:
             stream.is_open = True
             self._open.append(stream)
