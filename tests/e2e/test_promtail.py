@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import yaml
 from agent.config import load
 from agent.config.sharing import restricted
 from agent.discovery.kubernetes import in_cluster
+from agent.job import JobTargets
 from agent.logs.job import LogJob, LogTarget
 from agent.targets import AnyTargets
 from tests.agent.discovery.kubernetes.following import DEADLINE_S, tools_for
@@ -65,11 +66,13 @@ def account_of(cluster: Kubernetes, folder: Path) -> Path:
     return account
 
 
-async def found_with(cluster: Kubernetes, account: Path) -> tuple[LogTarget, ...]:
-    """Return what the unchanged file finds in a pod of the cluster, on the node NODE."""
+async def found_with(
+    stock: Path, cluster: Kubernetes, account: Path, enough: int
+) -> Mapping[str, JobTargets[LogTarget]]:
+    """Return what an unchanged file finds in a pod of the cluster, on the node NODE."""
     host, port = cluster.url.removeprefix("https://").split(":")
     environment = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
-    logs = load(STOCK, {}).config.logs
+    logs = load(stock, {}).config.logs
     assert logs is not None
     async with tools_for(lambda: in_cluster(environment, account)) as tools:
         jobs = [restricted(job, NODE) for job in logs.scrape_configs]
@@ -78,10 +81,10 @@ async def found_with(cluster: Kubernetes, account: Path) -> tuple[LogTarget, ...
         try:
             async with asyncio.timeout(DEADLINE_S):
                 async for found in targets.changes():
-                    if found:
+                    if len(found) == enough:
                         break
             assert not tools.failures
-            return targets.by_job["logs/kubernetes-pods"].active
+            return targets.by_job
         finally:
             run.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -92,9 +95,8 @@ async def found_with(cluster: Kubernetes, account: Path) -> tuple[LogTarget, ...
 async def test_the_stock_file_finds_this_nodes_pods_and_their_files(tmp_path: Path) -> None:
     async with pods(tmp_path) as cluster:
         uid = await uid_of(cluster, "cart-5d4f8c7b9-x2x4z")
-        found = {
-            target.path: dict(target.labels) for target in await found_with(cluster, account_of(cluster, tmp_path))
-        }
+        jobs = await found_with(STOCK, cluster, account_of(cluster, tmp_path), 2)
+    found = {target.path: dict(target.labels) for target in jobs["logs/kubernetes-pods"].active}
     assert found == {
         f"/var/log/pods/*{uid}/web/*.log": {
             "app": "cart",
@@ -112,6 +114,22 @@ async def test_the_stock_file_finds_this_nodes_pods_and_their_files(tmp_path: Pa
             "node_name": "n1",
             "pod": "etcd-n1",
         },
+    }
+
+
+@pytest.mark.kubernetes
+async def test_the_older_file_finds_each_pod_by_one_of_its_jobs(tmp_path: Path) -> None:
+    stock = STOCK.with_name("kubernetes-by-labels.yaml")
+    async with pods(tmp_path) as cluster:
+        await cluster.apply(pod("named", labels={"name": "by-name", "app": "x"}))
+        await cluster.apply(pod("etcd-n1", labels={"component": "etcd"}, mirror="abc123"))
+        found = await found_with(stock, cluster, account_of(cluster, tmp_path), 3)
+    assert {name: [dict(target.labels)["job"] for target in job.active] for name, job in found.items()} == {
+        "logs/kubernetes-pods-name": ["shop/by-name"],
+        "logs/kubernetes-pods-app": ["shop/cart"],
+        "logs/kubernetes-pods-direct-controllers": [],
+        "logs/kubernetes-pods-indirect-controller": [],
+        "logs/kubernetes-pods-static": ["shop/etcd"],
     }
 
 
