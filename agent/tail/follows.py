@@ -1,7 +1,7 @@
 """All paths that a job follows, and what is remembered of them: nothing is read and nothing waited for here."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -142,15 +142,22 @@ class Follows:
         self._by[key] = follow
         return follow
 
-    def question(self, follow: Follow) -> Question:
+    def by_inode(self) -> dict[int, list[tuple[Follow, Position]]]:
+        """Return all files that are known, for `question`."""
+        found: dict[int, list[tuple[Follow, Position]]] = {}
+        for follow in self._by.values():
+            for position in (*(tail.position for tail in follow.chain), *follow.done):
+                found.setdefault(position.inode, []).append((follow, position))
+        return found
+
+    def question(self, follow: Follow, by_inode: Mapping[int, Sequence[tuple[Follow, Position]]]) -> Question:
         """Return what is to be found out about a path's files."""
-        others = [
-            position
-            for other in self._by.values()
-            if other is not follow and other.twin == follow.twin
-            for position in (*(tail.position for tail in other.chain), *other.done)
-        ]
-        files, unpacks = self._files, self.unpacks
+        files, unpacks, twin = self._files, self.unpacks, follow.twin
+
+        def others(inode: int) -> list[Position]:
+            found = by_inode.get(inode, ())
+            return [position for other, position in found if other is not follow and other.twin == twin]
+
         return Question(
             follow.path,
             [tail.position for tail in follow.chain],

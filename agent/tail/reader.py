@@ -96,18 +96,13 @@ class Reader:
     def _make_room(self, follow: Follow, tail: Tail) -> None:
         """Close what was read longest ago, if it can be found again by its name."""
         self._open[tail] = follow
-        excess = len(self._open) - self.max_open
-        if excess <= 0:
+        if len(self._open) <= self.max_open:
             return
         for other, of in list(self._open.items()):
-            if other.source is not None:
-                newest = bool(of.chain) and other is of.chain[-1]
-                if other is tail or not newest or of.missing or other.links == 0 or other.quiet_s is None:
-                    continue
-                other.close()
-            del self._open[other]
-            excess -= 1
-            if excess <= 0:
+            is_own = bool(of.chain) and other is of.chain[-1] and not other.renamed
+            if other.source is None or (other is not tail and is_own and not of.missing and other.links > 0):
+                self.close(other)
+            if len(self._open) <= self.max_open:
                 return
 
     async def _block(self, follow: Follow, tail: Tail) -> bool:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from agent.tail.glob import Listing, Pattern
 from agent.tail.options import Target
@@ -66,12 +66,15 @@ def _paths(one: Wanted, listing: Listing) -> set[str]:
     paths = {literal} if literal.startswith("/") and Path(literal).is_file() else set(one.path.files(listing))
     if literal in paths:
         listing.names(os.path.dirname(literal))  # noqa: PTH120
-    return {path for path in paths if one.matches(path)}
+    return {path for path in paths if one.matches(path)} if one.exclude else paths
 
 
 def _look(path: str, seen: Seen) -> bool:
     try:
-        stat = Path(path).stat()
+        stat = os.lstat(path)
+        is_link = S_ISLNK(stat.st_mode)
+        if is_link:
+            stat = Path(path).stat()
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -82,7 +85,7 @@ def _look(path: str, seen: Seen) -> bool:
             seen.refused[path] = f"{path} is not a regular file"
         return False
     seen.stats[path] = stat
-    if os.path.islink(path):  # noqa: PTH114
+    if is_link:
         # It is written, and rotated, where it really is.
         seen.directories.add(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
     return True

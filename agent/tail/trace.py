@@ -96,14 +96,14 @@ class Traced:
 class Question:
     """What is asked about one log. `known` are its files being read, oldest first, `done` those read to their end.
 
-    `others` are files of other logs that may be meant: one of them under this name is nothing new. `wanted` says which
+    `others` gives the files of other logs with an inode: one of them under this name is nothing new. `wanted` says which
     of the rotated files that were there first are to be read, too.
     """
 
     path: str
     known: Sequence[Position] = ()
     done: Sequence[Position] = ()
-    others: Sequence[Position] = ()
+    others: Callable[[int], Sequence[Position]] = field(default=lambda _: ())
     wanted: Callable[[str], bool] = field(default=lambda _: False)
     zlib_too: bool = False
 
@@ -114,7 +114,7 @@ def trace(question: Question) -> Traced | None:
     for number, part in enumerate(parts):
         part.number, part.zlib_too = number, question.zlib_too
     own = parts[-1] if parts and parts[-1].path == question.path else None
-    if own is not None and not question.known and any(own.is_it(other) for other in question.others):
+    if own is not None and not question.known and _is_others(own, question):
         return None
     places, newest = _find(question, parts)
     if newest >= 0:
@@ -132,7 +132,11 @@ def trace(question: Question) -> Traced | None:
 
 
 def _is_wanted(part: Part, question: Question) -> bool:
-    return question.wanted(part.path) and not any(part.is_it(other) for other in question.others)
+    return question.wanted(part.path) and not _is_others(part, question)
+
+
+def _is_others(part: Part, question: Question) -> bool:
+    return any(part.is_it(other) for other in question.others(part.stat.st_ino))
 
 
 def _find(question: Question, parts: Sequence[Part]) -> tuple[tuple[Part | None, ...], int]:

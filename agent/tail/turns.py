@@ -93,7 +93,7 @@ class Turns:
 
     async def _trace(self, unclear: Sequence[Follow]) -> None:
         """Find out what became of paths' files."""
-        answers = await self.reader.in_thread(lambda: [self._ask(follow) for follow in unclear])
+        answers = await self.reader.in_thread(lambda: self._ask(unclear))
         for follow, answer in zip(unclear, answers, strict=True):
             for why in answer.troubles if answer is not None else ():
                 self.reader.tell(follow.path, why)
@@ -106,10 +106,12 @@ class Turns:
             else:
                 await self._end(follow)
 
-    def _ask(self, follow: Follow) -> Traced | None:
-        for tail in follow.chain:
-            tail.learn()
-        return trace(self.follows.question(follow))
+    def _ask(self, unclear: Sequence[Follow]) -> list[Traced | None]:
+        for follow in unclear:
+            for tail in follow.chain:
+                tail.learn()
+        by_inode = self.follows.by_inode()
+        return [trace(self.follows.question(follow, by_inode)) for follow in unclear]
 
     async def _round(self) -> bool:
         """Read one block of each path that has one; return whether any had."""

@@ -1,0 +1,280 @@
+"""Which files are found, under which names, and what is refused."""
+
+# ruff: noqa: ASYNC230, ASYNC240
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.tail import Decompression, Target
+from tests.agent.tail.following import DEADLINE_S, QUICK, Buffer, files, following
+
+BACK_OFF = replace(QUICK, inotify=False)
+
+
+async def test_a_thousand_files_that_appear_at_once_are_all_read(tmp_path: Path) -> None:
+    buffer = Buffer()
+    async with following(buffer, tmp_path / "**" / "*.log"):
+        for number in range(1000):
+            folder = tmp_path / f"pod{number % 10}"
+            folder.mkdir(exist_ok=True)
+            (folder / f"{number}.log").write_text(f"{number}\n")
+        await buffer.until(lambda: len(buffer.lines) >= 1000)
+    assert sorted(map(int, buffer.lines)) == list(range(1000))
+
+
+async def test_few_files_are_held_open(tmp_path: Path) -> None:
+    buffer, options = Buffer(), replace(QUICK, max_open=5, inotify=False)
+    for number in range(100):
+        (tmp_path / f"{number}.log").write_text(f"{number}\n")
+    before = len(os.listdir("/proc/self/fd"))
+    async with following(buffer, tmp_path / "*.log", options=options):
+        await buffer.until(lambda: len(buffer.lines) == 100)
+        assert len(os.listdir("/proc/self/fd")) - before < 12
+        for number in range(100):
+            with (tmp_path / f"{number}.log").open("a") as file:
+                file.write(f"{number}\n")
+        await buffer.until(lambda: len(buffer.lines) == 200)
+    assert sorted(map(int, buffer.lines)) == sorted([*range(100), *range(100)])
+
+
+async def test_labels_are_the_targets_and_the_files_name(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("one\n")
+    buffer = Buffer()
+    async with following(buffer, Target(str(tmp_path / "*.log"), {"job": "x"})) as input_:
+        await buffer.until_lines(["one"])
+        assert input_.pipelines[0].labels == {"job": "x", "filename": str(tmp_path / "a.log")}  # type: ignore[attr-defined]
+
+
+async def test_each_target_of_a_path_with_labels_of_its_own_gets_its_lines(tmp_path: Path) -> None:
+    path, buffer = str(tmp_path / "a.log"), Buffer()
+    Path(path).write_text("one\n")
+    targets = [Target(path, {"a": "1"}), Target(path, {"a": "2"}), Target(path, {"a": "1"})]
+    async with following(buffer, *targets):
+        await buffer.until_lines(["one", "one"])
+    async with following(buffer, *targets):
+        with Path(path).open("a") as file:
+            file.write("two\n")
+        await buffer.until_lines(["one", "one", "two", "two"])
+
+
+async def test_new_labels_do_not_read_a_file_again(tmp_path: Path) -> None:
+    log, buffer = tmp_path / "a.log", Buffer()
+    log.write_text("one\nheld\\\n")
+    async with following(buffer, Target(str(log), {"a": "1"})) as input_:
+        await buffer.until_lines(["one"])
+        input_.follow([Target(str(log), {"a": "2"})])
+        async with asyncio.timeout(DEADLINE_S):
+            while len(input_.pipelines) < 2:  # type: ignore[attr-defined]  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        with log.open("a") as file:
+            file.write(" on\n")
+        await buffer.until_lines(["one", "held on"])
+        assert input_.pipelines[-1].labels["a"] == "2"  # type: ignore[attr-defined]
+
+
+async def test_a_target_that_goes_is_read_to_its_end_and_goes_on_when_it_comes_back(tmp_path: Path) -> None:
+    log, buffer = tmp_path / "a.log", Buffer()
+    log.write_text("one\n" * 100_000)
+    async with following(buffer, log) as input_:
+        await buffer.until(lambda: len(buffer.lines) > 0)
+        input_.follow([])
+        await buffer.until_lines(["one"] * 100_000)
+        input_.follow([Target(str(log))])
+        with log.open("a") as file:
+            file.write("two\n")
+        await buffer.until_lines([*["one"] * 100_000, "two"])
+
+
+@pytest.mark.parametrize("options", [QUICK, BACK_OFF], ids=["inotify", "polling"])
+async def test_what_is_gone_is_forgotten(tmp_path: Path, options: object) -> None:
+    log, buffer = tmp_path / "a.log", Buffer()
+    log.write_text("one\nheld\\\n")
+    async with following(buffer, log, options=options):  # type: ignore[arg-type]
+        await buffer.until_lines(["one"])
+        assert list(buffer.rows()) == [str(log)]
+        log.unlink()
+        await buffer.until(lambda: not buffer.rows())
+    assert buffer.lines == ["one", "held"]
+    assert not buffer.state(b"")
+
+
+async def test_what_went_while_nobody_followed_is_forgotten(tmp_path: Path) -> None:
+    log, buffer = tmp_path / "a.log", Buffer()
+    log.write_text("one\n")
+    async with following(buffer, log):
+        await buffer.until_lines(["one"])
+    log.unlink()
+    async with following(buffer, tmp_path / "*.log"):
+        await buffer.until(lambda: not buffer.rows())
+
+
+async def test_excluded_files_are_not_read(tmp_path: Path) -> None:
+    for name in ("a.log", "b.log", "c.log"):
+        (tmp_path / name).write_text(f"{name}\n")
+    buffer = Buffer()
+    async with following(buffer, Target(str(tmp_path / "*"), exclude=str(tmp_path / "{a,c}.*"))):
+        await buffer.until_lines(["b.log"])
+
+
+async def test_directories_fifos_and_sockets_are_refused_and_hold_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.log")
+    (tmp_path / "b.log").mkdir()
+    (tmp_path / "c.log").write_text("one\n")
+    (tmp_path / "d.log").symlink_to("d.log")
+    buffer = Buffer()
+    async with following(buffer, tmp_path / "*.log") as input_:
+        await buffer.until_lines(["one"])
+        assert "(and 1 more)" in str(input_.trouble())
+
+
+async def test_rotated_files_that_a_pattern_names_are_read_once_as_their_logs(tmp_path: Path) -> None:
+    (tmp_path / "a.log.2").write_text("one\n")
+    (tmp_path / "a.log.1").write_text("two\n")
+    (tmp_path / "a.log").write_text("three\n")
+    buffer = Buffer()
+    async with following(buffer, tmp_path / "*"):
+        await buffer.until_lines(["one", "two", "three"])
+        for number in (2, 1):
+            (tmp_path / f"a.log.{number}").rename(tmp_path / f"a.log.{number + 1}")
+        (tmp_path / "a.log").rename(tmp_path / "a.log.1")
+        (tmp_path / "a.log").write_text("four\n")
+        await buffer.until_lines(["one", "two", "three", "four"])
+    async with following(buffer, tmp_path / "*"):
+        with (tmp_path / "a.log").open("a") as file:
+            file.write("five\n")
+        await buffer.until_lines(["one", "two", "three", "four", "five"])
+
+
+async def test_rotated_files_that_no_pattern_names_are_not_read_at_first(tmp_path: Path) -> None:
+    (tmp_path / "a.log.1").write_text("old\n")
+    (tmp_path / "a.log").write_text("one\n")
+    buffer = Buffer()
+    async with following(buffer, tmp_path / "*.log"):
+        await buffer.until_lines(["one"])
+        (tmp_path / "a.log.1").rename(tmp_path / "a.log.2")
+        (tmp_path / "a.log").rename(tmp_path / "a.log.1")
+        (tmp_path / "a.log").write_text("two\n")
+        await buffer.until_lines(["one", "two"])
+
+
+async def test_a_file_renamed_to_another_name_of_the_pattern_is_not_read_again(tmp_path: Path) -> None:
+    log, buffer = tmp_path / "test.log", Buffer()
+    log.write_text("one\n")
+    async with following(buffer, tmp_path / "*.log"):
+        await buffer.until_lines(["one"])
+        log.rename(tmp_path / "test.20200707-183213.408507.log")
+        log.write_text("two\n")
+        await buffer.until_lines(["one", "two"])
+        (tmp_path / "other.log").write_text("three\n")
+        await buffer.until_lines(["one", "two", "three"])
+    async with following(buffer, tmp_path / "*.log"):
+        with log.open("a") as file:
+            file.write("four\n")
+        await buffer.until_lines(["one", "two", "three", "four"])
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_a_link_that_is_led_elsewhere_leaves_nothing_unread(tmp_path: Path, stopped: bool) -> None:
+    pod, link, buffer = tmp_path / "pods" / "x", tmp_path / "containers" / "x.log", Buffer()
+    pod.mkdir(parents=True)
+    link.parent.mkdir()
+    (pod / "0.log").write_text("one\n")
+    link.symlink_to(pod / "0.log")
+
+    def go_on() -> None:
+        with (pod / "0.log").open("a") as file:
+            file.write("two\n")
+        (pod / "0.log").rename(pod / "0.log.20260101-000000")
+        (pod / "0.log").write_text("three\n")
+        (pod / "1.log").write_text("four\n")
+        (link.parent / "new").symlink_to(pod / "1.log")
+        (link.parent / "new").rename(link)
+
+    async with following(buffer, link.parent / "*.log"):
+        await buffer.until_lines(["one"])
+        if not stopped:
+            go_on()
+            await buffer.until_lines(["one", "two", "three", "four"])
+    if stopped:
+        go_on()
+        async with following(buffer, link.parent / "*.log"):
+            await buffer.until_lines(["one", "two", "three", "four"])
+
+
+async def test_kubelets_compressed_rotation_while_stopped(tmp_path: Path) -> None:
+    import gzip
+
+    log, buffer = tmp_path / "0.log", Buffer()
+    log.write_text("one\n")
+    async with following(buffer, log):
+        await buffer.until_lines(["one"])
+    (tmp_path / "0.log.20260101-000000.gz").write_bytes(gzip.compress(b"one\ntwo\n"))
+    (tmp_path / "0.log.20260101-010000").write_text("three\n")
+    log.unlink()
+    log.write_text("four\n")
+    async with following(buffer, log):
+        await buffer.until_lines(["one", "two", "three", "four"])
+
+
+async def test_promtails_positions_are_where_reading_begins(tmp_path: Path) -> None:
+    log, buffer = tmp_path / "a.log", Buffer()
+    log.write_text("one\ntwo\n")
+    async with following(buffer, log, imported={str(log): 4}):
+        await buffer.until_lines(["two"])
+    async with following(buffer, log, imported={str(log): 0}):
+        with log.open("a") as file:
+            file.write("three\n")
+        await buffer.until_lines(["two", "three"])
+
+
+async def test_reading_stops_while_the_buffer_has_no_room_and_no_file_starves(tmp_path: Path) -> None:
+    buffer = Buffer()
+    (tmp_path / "huge.log").write_text("huge line\n" * 500_000)
+    (tmp_path / "small.log").write_text("small\n")
+    buffer.room.clear()
+    async with following(buffer, tmp_path / "*.log"):
+        await asyncio.sleep(0)
+        assert not buffer.takes
+        buffer.room.set()
+        await buffer.until(lambda: any(take.lane_key.endswith("small.log") for take in buffer.takes))
+        assert len(buffer.takes) < 5
+        await buffer.until(lambda: len(buffer.lines) == 500_001)
+
+
+async def test_decompression_waits_for_its_writer(tmp_path: Path) -> None:
+    import gzip
+
+    packed, buffer = tmp_path / "a.gz", Buffer()
+    packed.write_bytes(gzip.compress(b"one\n"))
+    os.utime(packed, (1, 1))
+    (tmp_path / "b.gz").write_bytes(gzip.compress(b"two\n"))
+    options = replace(QUICK, decompression=Decompression("gz", initial_delay_s=3600.0))
+    async with following(buffer, tmp_path / "*.gz", options=options):
+        await buffer.until_lines(["one"])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give its rights away and take them back")
+async def test_a_file_that_may_not_be_read_is_said_and_tried_again(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:3]:
+        parent.chmod(0o755)
+    log, buffer = tmp_path / "a.log", Buffer()
+    log.write_text("one\n")
+    log.chmod(0o000)
+    os.seteuid(65534)
+    try:
+        async with following(buffer, log) as input_:
+            while input_.trouble() is None:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            assert "Permission denied" in str(input_.trouble())
+    finally:
+        os.seteuid(0)
+
+
+def test_a_bad_pattern_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not close"):
+        files(Buffer()).follow([Target("/var/log/{a,b")])
