@@ -71,6 +71,16 @@ def test_the_stock_file_for_one_machine_is_read_unchanged() -> None:
     assert logs.scrape_configs[0].static_configs[0].targets == ("localhost",)
 
 
+def test_the_older_file_for_kubernetes_is_read_unchanged() -> None:
+    loaded = load(STOCK / "kubernetes-by-labels.yaml", {})
+    assert loaded.config.logs is not None
+    assert [job.job_name for job in loaded.config.logs.scrape_configs] == [
+        *("kubernetes-pods-name", "kubernetes-pods-app", "kubernetes-pods-direct-controllers"),
+        *("kubernetes-pods-indirect-controller", "kubernetes-pods-static"),
+    ]
+    assert loaded.warnings == ()
+
+
 def test_a_promtails_file_may_have_the_agents_own_keys_beside(tmp_path: Path) -> None:
     text = f"{CLIENTS}cluster: c1\ngateway: {{url: 'http://gateway:15611'}}\nserver: {{http_listen_port: 1}}\n"
     text += f"admin: 127.0.0.1:9\nbuffer: {{max_bytes: 1GiB}}\nscrape_configs: [{{job_name: a, {FILES}}}]"
