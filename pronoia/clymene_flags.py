@@ -47,7 +47,7 @@ REFUSED_STORAGES: Final = {
     "opentsdb": "OpenTSDB is not supported: no sink writes to it",
     "tdengine": "TDengine is not supported: no sink writes to it",
     "kdb": "kdb is not supported, and Clymene does not know it either",
-    "loki": "logs are not supported yet",
+    "loki": "Loki takes no metrics: for logs give promtail's file to `pronoia agent`",
 }
 OTHER_VARIABLES: Final = {
     "TS_STORAGE_TYPE": (Does.REFUSED, "Clymene refuses it, too: use STORAGE_TYPE"),
