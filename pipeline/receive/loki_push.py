@@ -22,7 +22,7 @@ from pipeline.receive.inflate import inflate
 from pipeline.receive.loki_json import read_json
 from pipeline.wire import snappy
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.loki import Stream, decode, encode_entry, encode_stream
+from pipeline.wire.loki import Stream, decode, encode_entries, encode_stream
 
 PUSH_PATHS: Final = ("/loki/api/v1/push", "/api/prom/push")
 
@@ -97,9 +97,7 @@ def read_streams(body: bytes, form: Form, max_bytes: int) -> list[Stream]:
 def encode_streams(streams: Iterable[Stream]) -> bytes:
     """Encode streams as an uncompressed `logproto.PushRequest`; those without entries are left out."""
     return b"".join(
-        encode_stream(stream.labels.encode(), b"".join([encode_entry(*entry) for entry in stream.entries]))
-        for stream in streams
-        if stream.entries
+        encode_stream(stream.labels.encode(), encode_entries(stream.entries)) for stream in streams if stream.entries
     )
 
 

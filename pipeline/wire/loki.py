@@ -158,6 +158,22 @@ def encode_metadata(metadata: Iterable[tuple[str, str]]) -> bytes:
     return content
 
 
+def encode_entries(entries: Iterable[Entry]) -> bytes:
+    """Encode entries as fields of a stream. Entries of one second share how that is written: most of a batch's do."""
+    out, last, prefix = [], 0, b""
+    for time_ns, line, metadata in entries:
+        if metadata:
+            out.append(encode_entry(time_ns, line, metadata))
+            continue
+        seconds, nanos = divmod(time_ns, NS)
+        if seconds != last:
+            last, prefix = seconds, b"\x08" + encode_varint(seconds) if seconds else b""
+        stamp = prefix + b"\x10" + encode_varint(nanos) if nanos else prefix
+        content = b"\x0a%c%b\x12%b%b" % (len(stamp), stamp, encode_varint(len(line)), line)
+        out.append(b"\x12%b%b" % (encode_varint(len(content)), content))
+    return b"".join(out)
+
+
 def encode_stream(labels: bytes, entries: bytes) -> bytes:
     """Encode a stream, from its labels' text and its encoded entries, as a field of a request."""
     return encode_bytes(STREAM, encode_bytes(STREAM_LABELS, labels) + entries)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.loki import Entry, decode, encode_entry, encode_labels, encode_stream, parse_labels
+from pipeline.wire.loki import Entry, decode, encode_entries, encode_entry, encode_labels, encode_stream, parse_labels
 
 text = st.text(max_size=12)
 
@@ -77,3 +77,12 @@ def test_entries_are_read_as_they_were_written(time_ns: int, line: bytes, metada
     entry = Entry(time_ns, line, tuple(metadata))
     (stream,) = decode(encode_stream(b'{a="b"}', encode_entry(*entry)))
     assert (stream.labels, stream.entries) == ('{a="b"}', [entry])
+
+
+times = st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.integers(-3, 3).map(lambda n: n * 500_000_000))
+pairs = st.lists(st.tuples(text, text), max_size=1).map(tuple)
+
+
+@given(st.lists(st.builds(Entry, times, st.binary(max_size=200), pairs), max_size=6))
+def test_entries_are_written_together_as_they_are_one_by_one(entries: list[Entry]) -> None:
+    assert encode_entries(entries) == b"".join(encode_entry(*entry) for entry in entries)
