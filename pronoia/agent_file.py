@@ -22,9 +22,10 @@ def node_name(environment: Mapping[str, str]) -> str:
 def kind_of(value: Any) -> str:
     """Tell whose file it is by its keys: agent, gateway, ingester, or up (a section for each of them)."""
     keys: dict[str, Any] = value if isinstance(value, dict) else {}
-    sections = {name for name in ("agent", "gateway", "ingester") if isinstance(keys.get(name), dict)}
-    # An agent's own file may have keys of these names: its own name, and the gateway's `url`.
-    if sections & {"agent", "ingester"} or ("gateway" in sections and "url" not in keys["gateway"]):
+    names = ("agent", "gateway", "ingester", "store", "log_store", "console")
+    sections = {name for name in names if isinstance(keys.get(name), dict)}
+    # An agent's own file may have keys of two of these names: its own name, and the gateway's `url`.
+    if sections - {"gateway"} or ("gateway" in sections and "url" not in keys["gateway"]):
         return "up"
     if "sinks" in keys:
         return "ingester"

@@ -66,6 +66,10 @@ def test_the_sections_of_up_are_checked_together(tmp_path: Path) -> None:
         "f.yml: usable as one process: 1 scrape job, 1 remote write receiver, a gateway, 1 sink\n",
     )
     assert run(tmp_path, "agent: {scrape_configs: []}\ningester:\n")[0] == 0
+    code, out, _ = run(tmp_path, "log_store: {max_bytes: 4GiB}\nconsole: {listen: 127.0.0.1:8000}\n")
+    assert code == 0
+    assert out.startswith("f.yml: usable as one process: 2 scrape jobs")
+    assert run(tmp_path, "log_store: {max_bytes: 1MiB}\n")[2] == "f.yml:1: log_store: max_bytes must be 64MiB or more\n"
     two_logs = "gateway: {log: {sqlite: {path: a}}}\ningester: {log: {sqlite: {path: b}}}\n"
     code, _, err = run(tmp_path, two_logs)
     assert (code, err) == (1, "f.yml:2: ingester.log: is not gateway.log: in one process there is one log\n")

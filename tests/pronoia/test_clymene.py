@@ -200,7 +200,9 @@ async def test_it_pushes_to_a_gateway_that_asks_for_a_token(tmp_path: Path) -> N
     flags = [f"--gateway.grpc-client.host-port=127.0.0.1:{grpc}", f"--gateway.token-file={tmp_path / 'token'}"]
 
     async def received() -> bool:
-        found = re.search(r'received_items_total\{cluster="c1",signal="metrics"\} (\S+)', (await gateway.get("/metrics"))[1])
+        found = re.search(
+            r'received_items_total\{cluster="c1",signal="metrics"\} (\S+)', (await gateway.get("/metrics"))[1]
+        )
         return found is not None and float(found[1]) > 0
 
     try:
