@@ -91,8 +91,10 @@ class Delivery:
         while True:
             outcome = await self.send(request)
             if isinstance(outcome, Partly) and outcome.retry is not None:
-                request, retry = await self._settle(request, outcome), outcome.retry
-                self.backoff.reset()
+                before, retry = request.items, outcome.retry
+                request = await self._settle(request, outcome)
+                if request.items < before:
+                    self.backoff.reset()
             elif isinstance(outcome, Retry):
                 retry = outcome
             else:

@@ -1,12 +1,16 @@
 import time
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
+from pipeline.wire import snappy
+from pipeline.wire.loki import encode_entry, encode_stream
 from tests.servers.elasticsearch import Elasticsearch
 from tests.servers.kafka import Kafka
 from tests.servers.kubernetes import Kubernetes
+from tests.servers.loki import Loki
 from tests.servers.opensearch import OpenSearch
 from tests.servers.prometheus import Prometheus
 
@@ -29,6 +33,18 @@ async def test_kafka_starts_again_on_the_same_port_after_a_kill(tmp_path: Path, 
         await own.kill()
         await own.restart()
         assert own.address == address != kafka.address
+
+
+@pytest.mark.loki
+async def test_loki_keeps_its_entries_over_a_kill(loki: Loki) -> None:
+    now_ns = time.time_ns()
+    payload = snappy.compress(encode_stream(b'{app="x"}', encode_entry(now_ns, b"kept", [("k", "v")])))
+    async with aiohttp.ClientSession() as session, session.post(loki.push_url, data=payload) as answer:
+        assert answer.status == 204
+    await loki.kill()
+    await loki.restart()
+    found = await loki.entries('{app="x"}', start_ns=now_ns - 10**9, end_ns=now_ns + 10**9)
+    assert found == [((("app", "x"),), now_ns, "kept", (("k", "v"),))]
 
 
 @pytest.mark.kubernetes

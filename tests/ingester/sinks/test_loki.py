@@ -183,6 +183,21 @@ async def test_streams_beyond_a_clusters_limit_are_dead_letters_and_other_cluste
         assert len(await lines(loki)) == 80
 
 
+async def test_what_is_replayed_is_not_there_twice(tmp_path: Path) -> None:
+    lane = LogLane()
+    async with Loki(tmp_path / "loki") as loki:
+        config = config_of(tmp_path, sink(loki.push_url))
+        async with opened_log(config) as log:
+            await log_of(log, config)
+            async with ingesting(config, log) as ingester:
+                await append(log, LOGS, *(lane.lines(500) for _ in range(6)))
+                await settled(ingester, 3000)
+                now_ms = time.time_ns() // 10**6
+                replayed = await ingester.desk.replay("loki", now_ms - 60_000, now_ms + 60_000)
+                assert (replayed["delivered"], replayed["rejected"]) == (3000, 0)
+        assert await loki.count('{app="app"}', end_ns=time.time_ns() + HOUR, window_s=7200) == 3000
+
+
 def test_a_stream_counts_as_active_until_it_was_silent_for_long_enough() -> None:
     told: dict[str, int] = {}
     active = ActiveStreams(2, 100.0, told.__setitem__)
