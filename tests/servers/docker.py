@@ -68,10 +68,10 @@ class Docker:
     async def _stop(self) -> None:
         assert self._process is not None
         await self._process.stop()
-        # It leaves the namespace of the host's network mounted, which nobody could remove.
-        left = self._folder / "exec" / "netns" / "default"
-        if left.exists():
-            run_tool("umount", left)
+        # It leaves the namespace of the host's network mounted, which nobody could remove; where it failed, its data.
+        for left in (self._folder / "exec" / "netns" / "default", self._folder / "data"):
+            if left.is_mount() or left.is_file():
+                run_tool("umount", left)
 
     async def run(self, name: str, **create: Any) -> str:
         """Create and start a container that sleeps for ever; return its id. `create` is the API's own."""
