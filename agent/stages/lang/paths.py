@@ -5,9 +5,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-
 Find = Callable[[dict[str, Any]], Any]
 """What an expression finds in a JSON object, None for nothing; raises LookupError where it cannot be asked of it."""
 
@@ -19,6 +16,10 @@ def compile_path(expression: str) -> Find:
     """Compile an expression; raises ValueError."""
     if _FIELDS.fullmatch(expression):
         return _fields(expression.split("."))
+    # Only where an expression asks for more than fields.
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
     try:
         compiled = jmespath.compile(expression)
     except JMESPathError as error:

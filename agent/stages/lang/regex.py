@@ -4,6 +4,7 @@ Lines are text in the pipeline and UTF-8 for RE2. Patterns are compiled for byte
 nothing counts characters.
 """
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -14,6 +15,7 @@ Span = tuple[int, int]
 """Where a group is, in bytes; (-1, -1) where it took no part."""
 
 
+_NAME: Final = re.compile(r"\(\?P?<(\w+)>")
 _ANYWHERE: Final = re2._Anchor.UNANCHORED
 
 
@@ -35,7 +37,11 @@ class Regex:
     __slots__ = ("_find", "_test", "named")
 
     def __init__(self, pattern: str) -> None:
-        """Compile it; raises ValueError in RE2's words."""
+        """Compile it; raises ValueError in RE2's words, and where two groups have one name: RE2 knows the first only."""
+        names = _NAME.findall(pattern)
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"error parsing regexp: duplicate group name `{twice}`: `{pattern}`")
         compiled = _compiled(pattern, captures=True)
         # RE2 itself below its Python wrapper, which takes as long again to make an object of what was found.
         self._find: Final = compiled._regexp.Match

@@ -26,6 +26,7 @@ def mistakes(tmp_path: Path, text: str) -> list[str]:
         ("regex:", "expression is required"),
         ("regex: {expression: 'a(', source: x}", "could not compile regular expression"),
         ("regex: {expression: a, source: ''}", "empty source"),
+        ("regex: {expression: '(?P<a>.)(?P<a>.)'}", "duplicate group name `a`"),
         ("regex: {expression: a, sauce: b}", "unknown key"),
         ("regexp: {expression: a}", "Unknown stage type: regexp"),
         ("json: {source: a}", "JMES expression is required"),
