@@ -37,7 +37,7 @@ class Regex:
     __slots__ = ("_find", "_test", "named")
 
     def __init__(self, pattern: str) -> None:
-        """Compile it; raises ValueError in RE2's words, and where two groups have one name: RE2 knows the first only."""
+        """Compile it; raises ValueError in RE2's words, and for a name that two groups have: RE2 tells of one."""
         names = _NAME.findall(pattern)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
