@@ -129,6 +129,8 @@ class SearchServer(Server):
             f"{prefix}_PATH_CONF": str(config),
             f"{prefix}_TMPDIR": str(self.folder / "tmp"),
             f"{prefix}_JAVA_HOME": str(java_home),
+            # Elasticsearch's launcher, which does not know the temporary folder of its server.
+            "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={self.folder}/tmp",
         }
         self.process = Process((*as_nobody, home / "bin" / name), self.folder, env=env)
 
