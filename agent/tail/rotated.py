@@ -6,37 +6,35 @@ driver (`.1`, `.2.gz`), Python's TimedRotatingFileHandler (`.2006-01-02_15`).
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 PACKINGS: Final = {"gz": "gz", "bz2": "bz2", "xz": "xz", "zst": "zst", "Z": "Z", "lz4": "lz4", "zip": "zip"}
 _SUFFIX: Final = re.compile(
     r"(?:\.(?P<number>\d{1,3})|[.\-_](?P<date>\d{4,}(?:[-._T:]?\d+)*))(?:\.(?P<packing>gz|bz2|xz|zst|Z|lz4|zip))?"
 )
-_ENDING: Final = re.compile(rf"(?P<base>.+?){_SUFFIX.pattern}")
+_SEPARATOR: Final = re.compile(r"[.\-_]")
 
 Age = tuple[int, ...]
 """What sorts a log's parts from the oldest to the newest."""
 
 
-def age(name: str, base: str) -> Age | None:
-    """Return how old a part of the log `base` the file `name` is, by its name; None where it is none.
+def parts_of(name: str) -> Iterator[tuple[str, Age]]:
+    """Give the logs that a file may be an older part of, by its name, and how old it is then.
 
     A number counts up as a part ages; dates tell the time themselves, and those of a former scheme are older.
     """
-    if not name.startswith(base):
-        return None
-    found = _SUFFIX.fullmatch(name, len(base))
-    if found is None:
-        return None
-    if found["number"] is not None:
-        return (1, -int(found["number"]))
-    return (0, *(int(digits) for digits in re.findall(r"\d+", found["date"])))
+    for separator in _SEPARATOR.finditer(name, 1):
+        found = _SUFFIX.fullmatch(name, separator.start())
+        if found is not None:
+            number, date = found["number"], found["date"]
+            age = (1, -int(number)) if number is not None else (0, *map(int, re.findall(r"\d+", date)))
+            yield name[: separator.start()], age
 
 
 def base_of(name: str) -> str | None:
     """Return the name of the log that a file is an older part of, by its name; None where it looks like none."""
-    found = _ENDING.fullmatch(name)
-    return found["base"] if found else None
+    return next((base for base, _ in parts_of(name)), None)
 
 
 def packing(name: str) -> str:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 
+from agent.tail.folders import Folders
 from agent.tail.packed import packing_of
 from agent.tail.position import Position
-from agent.tail.rotated import age, base_of, packing
+from agent.tail.rotated import base_of, packing
 from agent.tail.source import head_of, open_file
 from pipeline.errors import PermanentError
 
@@ -96,8 +97,8 @@ class Traced:
 class Question:
     """What is asked about one log. `known` are its files being read, oldest first, `done` those read to their end.
 
-    `others` gives the files of other logs with an inode: one of them under this name is nothing new. `wanted` says which
-    of the rotated files that were there first are to be read, too.
+    `others` gives the files of other logs with an inode: one of them under this name is nothing new. `wanted` says
+    which of the rotated files that were there first are to be read, too.
     """
 
     path: str
@@ -108,9 +109,9 @@ class Question:
     zlib_too: bool = False
 
 
-def trace(question: Question) -> Traced | None:
+def trace(question: Question, folders: Folders) -> Traced | None:
     """Look through a log's files; None where its name is only another name of another log's file."""
-    parts = list(_parts(question))
+    parts = list(_parts(question, folders))
     for number, part in enumerate(parts):
         part.number, part.zlib_too = number, question.zlib_too
     own = parts[-1] if parts and parts[-1].path == question.path else None
@@ -125,10 +126,20 @@ def trace(question: Question) -> Traced | None:
         newer = [part for part in parts if part is own or part.stat.st_mtime_ns >= since_ns]
     else:
         newer = [part for part in parts if part is own or _is_wanted(part, question)]
-    fresh = tuple(part for part in newer if part not in places and (part is own or part.head))
+    fresh = tuple(part for part in newer if part not in places and (part is own or _is_read(part, own)))
     passed = [part for part in parts if part not in newer and part not in places]
     troubles = tuple(part.trouble for part in parts if part.trouble)
     return Traced(places, fresh, passed[-1] if passed else None, troubles)
+
+
+def _is_read(part: Part, own: Part | None) -> bool:
+    """Return whether an older part is to be read: not if it is empty, nor the copy of a log about to be truncated.
+
+    Such a copy is never longer than the log; once that is truncated, the log's place is in it.
+    """
+    if own is None or not own.head or part.is_packed or part.stat.st_size > own.stat.st_size:
+        return bool(part.head)
+    return bool(part.head) and not own.head.startswith(part.head)
 
 
 def _is_wanted(part: Part, question: Question) -> bool:
@@ -174,35 +185,23 @@ def _last(parts: Sequence[Part], test: Callable[[Part], bool]) -> int:
     return -1
 
 
-def _parts(question: Question) -> Iterator[Part]:
+def _parts(question: Question, folders: Folders) -> Iterator[Part]:
     """Give the files that may be a log's, oldest first, its own name's last."""
     real = os.path.realpath(question.path)
     bases = dict.fromkeys(_base(position.path) for position in question.known if position.path)
     seen = set[int]()
     for base in [base for base in bases if base not in (question.path, real)]:
         # A link led to another file before.
-        yield from _new(_beside(base), seen)
+        yield from _new(folders.beside(base), seen)
         yield from _new([base], seen)
     for base in dict.fromkeys((real, question.path)):
-        yield from _new(_beside(base), seen)
+        yield from _new(folders.beside(base), seen)
     yield from _new([question.path], set())
 
 
 def _base(path: str) -> str:
     directory, _, name = path.rpartition("/")
     return f"{directory}/{base_of(name) or name}"
-
-
-def _beside(path: str) -> list[str]:
-    """Return the rotated files of a log, oldest first; of one that is just being compressed, what it is made of."""
-    directory, _, name = path.rpartition("/")
-    try:
-        names = os.listdir(directory or "/")  # noqa: PTH208
-    except OSError:
-        return []
-    aged = {sibling: found for sibling in names if (found := age(sibling, name)) is not None}
-    plain = [sibling for sibling in aged if not (packing(sibling) and sibling.rpartition(".")[0] in aged)]
-    return [f"{directory}/{sibling}" for sibling in sorted(plain, key=lambda sibling: aged[sibling])]
 
 
 def _new(paths: Sequence[str], seen: set[int]) -> Iterator[Part]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from agent.logs.chunk import Take
 from agent.logs.input import InputTools
+from agent.tail.folders import Folders
 from agent.tail.follow import Follow, LostTrackError, Tail
 from agent.tail.follows import Follows
 from agent.tail.notify import Notify
@@ -110,8 +111,8 @@ class Turns:
         for follow in unclear:
             for tail in follow.chain:
                 tail.learn()
-        by_inode = self.follows.by_inode()
-        return [trace(self.follows.question(follow, by_inode)) for follow in unclear]
+        by_inode, folders = self.follows.by_inode(), Folders()
+        return [trace(self.follows.question(follow, by_inode), folders) for follow in unclear]
 
     async def _round(self) -> bool:
         """Read one block of each path that has one; return whether any had."""
