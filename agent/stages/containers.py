@@ -20,6 +20,9 @@ from agent.stages.values import as_text
 # As promtail's own expression: the parts are cut off from the left, and only the stream has to be one of two.
 CRI: Final = re.compile(r"([^\t\n\f\r ]+) (stdout|stderr) ([^\t\n\f\r ]+) (.*)", re.DOTALL)
 
+_MAX_SIZE: Final = 1 << 20
+"""Characters of a line whose end is still to come; beyond, it goes on in parts: what never ends must not be kept."""
+
 Key = tuple[tuple[str, str], ...]
 
 
@@ -138,6 +141,9 @@ class Partial:
         else:
             self._cut(entry)
         self._lines[key] = entry
+        if len(entry.line) > _MAX_SIZE:
+            del self._lines[key]
+            self.then(entry)
 
     def _join(self, before: Entry, entry: Entry) -> None:
         entry.line = before.line + entry.line

@@ -83,6 +83,17 @@ def test_partial_lines_go_on_where_nothing_comes_any_more() -> None:
     assert lines(source.flush(NOW_NS, everything=True)) == ["never ended"]
 
 
+def test_a_line_that_never_ends_goes_on_in_parts() -> None:
+    source = Running("- cri: {}").source()
+    out = []
+    for _ in range(300):
+        out += lines(source.block(cri("x" * 16_000, "P"), NOW_NS))
+        assert len(source.snapshot()) < 1_100_000
+    out += lines(source.block(cri("end"), NOW_NS))
+    assert len(out) > 1
+    assert "".join(out) == "x" * 16_000 * 300 + "end"
+
+
 def test_a_time_that_cannot_be_read_follows_the_line_before() -> None:
     source = Running("- cri: {}").source()
     ((_, entries),) = decoded(source.block(cri("a") + b"then stdout F b\n" + b"then stdout F c\n", NOW_NS)).items()
