@@ -14,9 +14,10 @@ from agent.stages.step import Run, Step, Then
 
 _MAX_STREAMS: Final = 1_000
 """Streams that are gathered at once; beyond, the one that began first is let go."""
-
-_MAX_SIZE: Final = 4 << 20
+_MAX_SIZE: Final = 1 << 20
 """Characters of one entry; beyond, it is let go: no store takes more."""
+_MAX_ALL: Final = 4 << 20
+"""Characters of all that a source's pipeline gathers; beyond, what began first is let go."""
 
 Key = tuple[tuple[str, str], ...]
 
@@ -59,6 +60,7 @@ class Gathering:
         self._max_lines, self._wait_ns = config.max_lines, config.max_wait_time
         self._then, self._run = then, run
         self._streams: dict[Key, _Gathered] = {}
+        self._size = 0
 
     def take(self, entry: Entry) -> None:
         """Begin an entry with a line, or add it to one; what comes before a stream's first line goes on as it is."""
@@ -79,15 +81,19 @@ class Gathering:
         if stream.lines or entry.line:
             stream.lines.append(entry.line)
             stream.size += len(entry.line) + 1
+            self._size += len(entry.line) + 1
         stream.count += 1
         stream.at_ns = self._run.now_ns
         if stream.count == self._max_lines or stream.size > _MAX_SIZE:
             self._let_go(stream)
+        if self._size > _MAX_ALL:
+            self._let_go(next(one for one in self._streams.values() if one.lines))
 
     def _let_go(self, stream: _Gathered) -> None:
         stream.count = 0
         if stream.lines:
             entry = stream.whole()
+            self._size -= stream.size
             stream.lines, stream.size = [], 0
             self._then(entry)
 
@@ -117,3 +123,4 @@ class Gathering:
             self._streams[tuple(sorted(entry.labels.items()))] = _Gathered(
                 entry, lines, one["at_ns"], len(entry.line), one["count"]
             )
+            self._size += len(entry.line)

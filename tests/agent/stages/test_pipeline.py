@@ -126,6 +126,17 @@ def test_joined_lines_outlive_a_restart() -> None:
     assert lines(after.block(b" 3\n", NOW_NS)) == ["1\n 2\n 3"]
 
 
+def test_what_is_gathered_has_a_bound_over_all_streams() -> None:
+    source = Running('- multiline: {firstline: "^a"}').source()
+    out = []
+    for number in range(100):
+        entry = Entry({"n": str(number)}, NOW_NS, "a" * 100_000)
+        out += lines(source.entries([entry]))
+        assert len(source.snapshot()) < 4_400_000
+    out += lines(source.flush(NOW_NS, everything=True))
+    assert out == ["a" * 100_000] * 100
+
+
 def test_what_was_held_back_is_not_lost_where_the_stages_are_others_now() -> None:
     before = Running(MULTILINE).source()
     before.block(b"1\n 2\n", NOW_NS)
