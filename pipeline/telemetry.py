@@ -458,7 +458,7 @@ class LogStoreMetrics:
         self.entries = Counter("pronoia_log_store_entries_total", "Log entries durably stored.", registry=registry)
         self.duplicates = Counter(
             "pronoia_log_store_duplicates_total",
-            "Log entries that were not stored again: the stream has one with that time, line and metadata.",
+            "Log entries in doubt that were not stored again: the stream has them with that time, line and metadata.",
             registry=registry,
         )
         self.dropped = Counter(

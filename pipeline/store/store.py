@@ -38,7 +38,7 @@ class Store:
     ) -> None:
         self._config, self._clock = config, clock
         self._metrics = StoreMetrics(registry)
-        self._writer = Writer[Appended](config.path, "the embedded store")
+        self._writer = Writer[bytes, Appended](config.path, "the embedded store")
         self._reading = ThreadPoolExecutor(1, "store-reader")
 
     async def start(self) -> None:
@@ -65,7 +65,7 @@ class Store:
         a name, or the bound on labels is reached; TransientError where too much waits, or the disk fails. Exemplars and
         native histograms are left out, and counted. A caller that is cancelled takes nothing back.
         """
-        return await self._writer.append(request)
+        return await self._writer.append(request, len(request))
 
     async def maintain(self, *, seal: bool = False) -> None:
         """Pack and drop what is due now, and with `seal` pack all there is, rather than within ten seconds."""

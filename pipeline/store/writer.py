@@ -21,17 +21,19 @@ logger = logging.getLogger(__name__)
 MAX_WAITING_BYTES: Final = 64 << 20
 MAINTAIN_EVERY_S: Final = 10.0
 
+RequestT = TypeVar("RequestT")
+RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 AnswerT = TypeVar("AnswerT")
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 
-class WrittenEngine(Protocol[AnswerT_co]):
+class WrittenEngine(Protocol[RequestT_contra, AnswerT_co]):
     """What a writing thread drives: its memory, and the file behind it."""
 
     def load(self) -> None:
         """Read into memory what the file has, after a transaction that failed."""
 
-    def append(self, requests: Sequence[bytes]) -> Sequence[AnswerT_co | PermanentError]:
+    def append(self, requests: Sequence[RequestT_contra]) -> Sequence[AnswerT_co | PermanentError]:
         """Take requests in, in one transaction; the answers come in order. Raises sqlite3.Error where that failed."""
 
     def maintain(self) -> None:
@@ -42,19 +44,19 @@ class WrittenEngine(Protocol[AnswerT_co]):
         """Whether memory holds as much as it may: `maintain` then packs it."""
 
 
-class Writer(Generic[AnswerT]):
+class Writer(Generic[RequestT, AnswerT]):
     """One writing thread. Used from one event loop."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
         self._wake = threading.Condition()
-        self._waiting: deque[tuple[bytes, asyncio.Future[AnswerT]]] = deque()
+        self._waiting: deque[tuple[RequestT, int, asyncio.Future[AnswerT]]] = deque()
         self._waiting_bytes = 0
         self._asked: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
         self._closing = False
         self._broken: str | None = None
 
-    def start(self, engine: WrittenEngine[AnswerT]) -> None:
+    def start(self, engine: WrittenEngine[RequestT, AnswerT]) -> None:
         """Begin to drive an engine, which nothing else writes through from now on."""
         self._engine = engine
         self._loop = asyncio.get_running_loop()
@@ -72,19 +74,19 @@ class Writer(Generic[AnswerT]):
         """Return None, or why nothing can be stored now."""
         return self._broken
 
-    async def append(self, request: bytes) -> AnswerT:
+    async def append(self, request: RequestT, size_bytes: int) -> AnswerT:
         """Hand a request to the engine; it is durable when this returns. A caller that is cancelled takes nothing back.
 
         Raises PermanentError where the engine refuses it, TransientError where too much waits, or the disk fails.
         """
-        if self._waiting_bytes + len(request) > MAX_WAITING_BYTES and self._waiting_bytes:
+        if self._waiting_bytes + size_bytes > MAX_WAITING_BYTES and self._waiting_bytes:
             raise TransientError(f"{self._name} is behind: too much waits to be written", retry_after_s=1.0)
         answer: asyncio.Future[AnswerT] = self._loop.create_future()
         with self._wake:
             if self._closing:
                 raise TransientError(f"{self._name} is closed")
-            self._waiting.append((request, answer))
-            self._waiting_bytes += len(request)
+            self._waiting.append((request, size_bytes, answer))
+            self._waiting_bytes += size_bytes
             self._wake.notify()
         return await answer
 
@@ -108,7 +110,7 @@ class Writer(Generic[AnswerT]):
                     waiting, asked = list(self._waiting), list(self._asked)
                     self._waiting.clear()
                     self._asked.clear()
-                held = [*(future for _, future in waiting), *(future for _, future in asked)]
+                held = [*(future for _, _, future in waiting), *(future for _, future in asked)]
                 if waiting:
                     self._append(waiting)
                 for work, done in asked:
@@ -121,7 +123,7 @@ class Writer(Generic[AnswerT]):
                 # Ended by a defect, where not by `close`: nobody may wait for a thread that is gone.
                 self._closing = True
                 self._broken = self._broken or f"{self._name} is closed"
-                held += [*(future for _, future in self._waiting), *(future for _, future in self._asked)]
+                held += [*(future for _, _, future in self._waiting), *(future for _, future in self._asked)]
                 for future in held:
                     self._tell(future, TransientError(self._broken))
 
@@ -132,17 +134,17 @@ class Writer(Generic[AnswerT]):
                 self._wake.wait(MAINTAIN_EVERY_S)
             return bool(self._waiting or self._asked or not self._closing)
 
-    def _append(self, waiting: list[tuple[bytes, "asyncio.Future[AnswerT]"]]) -> None:
+    def _append(self, waiting: list[tuple[RequestT, int, "asyncio.Future[AnswerT]"]]) -> None:
         answers: Sequence[AnswerT | PipelineError] = []
 
         def work() -> None:
             nonlocal answers
-            answers = self._engine.append([request for request, _ in waiting])
+            answers = self._engine.append([request for request, _, _ in waiting])
 
         failed = self._guard(work)
         with self._wake:
-            self._waiting_bytes -= sum(len(request) for request, _ in waiting)
-        for n, (_, future) in enumerate(waiting):
+            self._waiting_bytes -= sum(size_bytes for _, size_bytes, _ in waiting)
+        for n, (_, _, future) in enumerate(waiting):
             self._tell(future, failed or answers[n])
 
     def _guard(self, work: Callable[[], None]) -> TransientError | None:

@@ -37,9 +37,10 @@ class LogStoreSink:
         try:
             answers = await asyncio.gather(*map(self._store, request.pieces))
         except TransientError as error:
-            # What the disk refuses does not heal by itself; what merely waits names its delay. What some pieces were
-            # stored of is known when they come again.
-            return Retry(str(error), error.retry_after_s, alarm=self.store.ready() is not None)
+            # What the disk refuses does not heal by itself; what merely waits names its delay. Some pieces may be
+            # stored nevertheless.
+            alarm = self.store.ready() is not None
+            return Retry(str(error), error.retry_after_s, alarm=alarm, perhaps_taken=True)
         refused = tuple(answer for answer in answers if isinstance(answer, PartRefused))
         if refused:
             return Partly(refused)
@@ -48,7 +49,7 @@ class LogStoreSink:
 
     async def _store(self, piece: Piece) -> Taken | PartRefused:
         try:
-            return await self.store.append(snappy.decompress(piece.payload))
+            return await self.store.append(snappy.decompress(piece.payload), in_doubt=piece.in_doubt)
         except (MalformedError, PermanentError) as error:
             return PartRefused(piece.source, piece.payload, piece.items, str(error), 400)
 

@@ -3,8 +3,9 @@
 Entries are acknowledged once their request is in the table `pending`; they also lie in memory, by stream. Every half
 hour (or when that memory is full) they are packed into chunks, and `pending` is emptied in the same transaction.
 
-Two entries of a stream are the same one where time, line and metadata are. A request that comes again adds nothing, but
-of equal entries within one request each is kept: of such a set the store has as many as the request that had most.
+Of a request that may have been stored before, what the store has already is left out: two entries of a stream are the
+same one where time, line and metadata are. Others are stored as they are, since programs do say the same thing twice,
+and with times of whole seconds at the same time: of such a set within one request, or several, each is kept.
 """
 
 import logging
@@ -12,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import cramjam
 
@@ -48,6 +49,13 @@ _SEGMENTS: Final = 32
 """Into how many steps retention divides what is kept, by age and by size."""
 _INDEX_RATIO: Final = 2
 """How much larger a segment is than its packed columns and lines, about."""
+
+
+class Push(NamedTuple):
+    """An uncompressed logproto.PushRequest, and whether it may have been stored before."""
+
+    data: bytes
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,7 @@ class Engine:
         self._head_since_s = self._clock()
         self._gauge()
 
-    def append(self, requests: Sequence[bytes]) -> list[Taken | PermanentError]:
+    def append(self, requests: Sequence[Push]) -> list[Taken | PermanentError]:
         """Take requests in, in one transaction; the answers come in order. Raises sqlite3.Error where that failed."""
         streams: list[Stream] = []
         pending: list[tuple[int, bytes]] = []
@@ -171,9 +179,9 @@ class Engine:
             or abs(now_ns - segment.began_ns) >= self._config.max_age * 1e9 / _SEGMENTS
         )
 
-    def _take(self, request: bytes, streams: list[Stream], pending: list[tuple[int, bytes]]) -> Taken | PermanentError:
+    def _take(self, request: Push, streams: list[Stream], pending: list[tuple[int, bytes]]) -> Taken | PermanentError:
         try:
-            parsed = parse(request)
+            parsed = parse(request.data)
         except MalformedError as error:
             return PermanentError(f"not stored: {error}")
         unknown = [key for key in parsed if key not in self.index.by_key]
@@ -187,14 +195,18 @@ class Engine:
             self._next_stream += 1
             self.index.add(stream)
             streams.append(stream)
-        kept = {key: self._unknown(self.index.by_key[key], entries) for key, entries in parsed.items()}
+        kept = parsed
+        if request.in_doubt:
+            kept = {key: self._unknown(self.index.by_key[key], entries) for key, entries in parsed.items()}
         duplicates = sum(map(len, parsed.values())) - sum(map(len, kept.values()))
         kept = {key: entries for key, entries in kept.items() if entries}
         first_seq = self.last_seq + 1
         for key, entries in kept.items():
             self.last_seq = self._put(self.index.by_key[key], entries, self.last_seq)
         if kept:
-            pending.append((first_seq, bytes(cramjam.zstd.compress(encode(kept) if duplicates else request, level=1))))
+            pending.append(
+                (first_seq, bytes(cramjam.zstd.compress(encode(kept) if duplicates else request.data, level=1)))
+            )
         return Taken(self.last_seq - first_seq + 1, duplicates)
 
     def _unknown(self, stream: Stream, entries: list[New]) -> list[New]:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.errors import PermanentError, TransientError
 from pipeline.store.database import failure, open_reader
 from pipeline.store.logs.config import LogStoreConfig
-from pipeline.store.logs.engine import Engine, Taken
+from pipeline.store.logs.engine import Engine, Push, Taken
 from pipeline.store.logs.file import FORMAT, LogFile
 from pipeline.store.logs.queries import BUDGET_S, MAX_BUCKETS, Queries
 from pipeline.store.logs.query import Counts, Page, Place, Query, Summary, Tail
@@ -35,7 +35,7 @@ class LogStore:
     ) -> None:
         self._config, self._clock = config, clock
         self._metrics = LogStoreMetrics(registry)
-        self._writer = Writer[Taken](config.path, "the embedded store of logs")
+        self._writer = Writer[Push, Taken](config.path, "the embedded store of logs")
         self._reading = ThreadPoolExecutor(1, "log-store-reader")
 
     async def start(self) -> None:
@@ -55,15 +55,15 @@ class LogStore:
         """Return None, or why nothing can be stored now."""
         return self._writer.ready()
 
-    async def append(self, request: bytes) -> Taken:
+    async def append(self, request: bytes, *, in_doubt: bool = False) -> Taken:
         """Store an uncompressed logproto.PushRequest; its entries are durable when this returns.
 
-        An entry that its stream has already (time, line and metadata) is not stored again, unless this request has more
-        of them. Raises PermanentError where the request cannot be stored, all of it then: it is malformed, or the bound
-        on labels is reached; TransientError where too much waits, or the disk fails. A caller that is cancelled takes
-        nothing back.
+        Of a request `in_doubt`, which may have been stored before, an entry that its stream has already (time, line and
+        metadata) is not stored again, unless the request has more of them. Raises PermanentError where the request
+        cannot be stored, all of it then: it is malformed, or the bound on labels is reached; TransientError where too
+        much waits, or the disk fails. A caller that is cancelled takes nothing back.
         """
-        return await self._writer.append(request)
+        return await self._writer.append(Push(request, in_doubt), len(request))
 
     async def maintain(self, *, seal: bool = False) -> None:
         """Pack and drop what is due now, and with `seal` pack all there is, rather than within ten seconds."""

@@ -36,11 +36,18 @@ async def lines(store: LogStore) -> list[str]:
     return sorted(found.line for found in (await store.entries(Query(), 100)).entries)
 
 
-async def test_a_request_is_delivered_once_and_again_without_harm(store: LogStore) -> None:
+async def test_a_request_in_doubt_is_delivered_again_without_harm(store: LogStore) -> None:
     sink = LogStoreSink("store-logs", store)
     assert await sink.send(request(payload("a", "a"), payload("b"))) == Delivered()
-    assert await sink.send(request(payload("a", "a"), payload("b"), payload("c"))) == Delivered("3 were stored already")
+    again = request(payload("a", "a"), payload("b"), payload("c")).in_doubt()
+    assert await sink.send(again) == Delivered("3 were stored already")
     assert await lines(store) == ["a", "a", "b", "c"]
+
+
+async def test_what_is_said_twice_is_stored_twice_where_nothing_is_in_doubt(store: LogStore) -> None:
+    sink = LogStoreSink("store-logs", store)
+    assert await sink.send(request(payload("a"), payload("a"))) == Delivered()
+    assert await lines(store) == ["a", "a"]
 
 
 async def test_of_several_records_only_that_is_refused_which_cannot_be_stored(store: LogStore) -> None:
@@ -64,3 +71,4 @@ async def test_a_store_that_is_closed_is_tried_again(store: LogStore) -> None:
     outcome = await LogStoreSink("store-logs", store).send(request(payload("a")))
     assert isinstance(outcome, Retry)
     assert outcome.alarm
+    assert outcome.perhaps_taken

@@ -57,24 +57,33 @@ async def test_what_is_not_packed_is_there_after_a_start_with_the_same_numbers(o
     assert (await store.tail(Query(), before.last_seq, 10)).entries[0].line == "four"
 
 
-async def test_a_request_that_comes_again_adds_nothing_wherever_the_first_one_lies(open_store: Open) -> None:
+async def test_a_request_in_doubt_adds_nothing_that_is_stored_wherever_it_lies(open_store: Open) -> None:
     registry = CollectorRegistry()
     store = await open_store(registry)
     request = push(APP, (NOW_NS, "same"), (NOW_NS, "same"), (NOW_NS, "other"), (NOW_NS + 5, "x", {"id": "1"}))
     assert await store.append(request) == Taken(4, 0)
-    assert await store.append(request) == Taken(0, 4)
+    assert await store.append(request, in_doubt=True) == Taken(0, 4)
     await store.maintain(seal=True)
-    assert await store.append(request) == Taken(0, 4)
+    assert await store.append(request, in_doubt=True) == Taken(0, 4)
     await store.append(push(APP, (NOW_NS + 9, "later")))
     await store.maintain(seal=True)
     more = push(APP, *[(NOW_NS, "same")] * 3, (NOW_NS - 5, "late"), (NOW_NS + 5, "x", {"id": "2"}))
-    assert await store.append(more) == Taken(3, 2)
+    assert await store.append(more, in_doubt=True) == Taken(3, 2)
     await store.close()
     store = await open_store()
-    assert await store.append(request) == Taken(0, 4)
-    assert await store.append(more) == Taken(0, 5)
+    assert await store.append(request, in_doubt=True) == Taken(0, 4)
+    assert await store.append(more, in_doubt=True) == Taken(0, 5)
     assert await lines(store) == ["later", "x", "x", "same", "other", "same", "same", "late"]
     assert registry.get_sample_value("pronoia_log_store_duplicates_total") == 10
+
+
+async def test_what_is_said_twice_is_stored_twice_where_nothing_is_in_doubt(open_store: Open) -> None:
+    store = await open_store()
+    request = push(APP, (NOW_NS, "same"), (NOW_NS, "same"))
+    for entries in (2, 4):
+        assert await store.append(request) == Taken(2, 0)
+        assert await lines(store) == ["same"] * entries
+        await store.maintain(seal=True)
 
 
 async def test_any_part_of_an_identifier_an_address_or_a_path_is_found(open_store: Open) -> None:
