@@ -38,7 +38,8 @@ class ExternalLabels:
     def _with(self, labels: bytes) -> bytes:
         made = self._known.get(labels)
         if made is None:
-            own = dict(parse_labels(labels.decode(errors="replace")))
+            # A stream without labels is none to Loki; with these it is one.
+            own = {} if labels.strip() == b"{}" else dict(parse_labels(labels.decode(errors="replace")))
             made = encode_labels({**self.labels, **own}.items())
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
