@@ -65,6 +65,8 @@ def alternatives(pattern: str) -> list[str]:
     """Return the patterns that one with `{a,b}` stands for."""
     opening = _find(pattern, "{", 0)
     if opening < 0:
+        if _find(pattern, "}", 0) >= 0:
+            raise ValueError(f"{pattern!r} closes a brace that is not open")
         return [pattern]
     parts, closing = _parts(pattern, opening)
     made = [one for part in parts for one in alternatives(pattern[:opening] + part + pattern[closing + 1 :])]
@@ -197,14 +199,21 @@ def _walk(directory: str, segments: tuple[_Segment, ...], listing: Listing) -> I
         yield from _walk(_join(directory, first.text), rest, listing)
         return
     names = listing.names(directory)
-    found = [first.text] if first.names is None else [name for name in names if first.names.fullmatch(name)]
-    for name in found:
+    for name in _fitting(first, directory, names):
         path = _join(directory, name)
         if not rest:
             if not names.get(name, False):
                 yield path
         elif names[name]:
             yield from _walk(path, rest, listing)
+
+
+def _fitting(segment: _Segment, directory: str, names: Mapping[str, bool]) -> list[str]:
+    if segment.names is not None:
+        return [name for name in names if segment.names.fullmatch(name)]
+    # A directory that may not be listed may still let pass who knows the name.
+    is_there = segment.text in names if names else os.path.lexists(_join(directory, segment.text))  # noqa: PTH110
+    return [segment.text] if is_there else []
 
 
 def _join(directory: str, name: str) -> str:
