@@ -22,6 +22,8 @@ CRI: Final = re.compile(r"([^\t\n\f\r ]+) (stdout|stderr) ([^\t\n\f\r ]+) (.*)",
 
 _MAX_SIZE: Final = 1 << 20
 """Characters of a line whose end is still to come; beyond, it goes on in parts: what never ends must not be kept."""
+_MAX_ALL: Final = 4 << 20
+"""Characters of all such lines of a source's pipeline; beyond, all of them go on."""
 
 Key = tuple[tuple[str, str], ...]
 
@@ -144,6 +146,8 @@ class Partial:
         if len(entry.line) > _MAX_SIZE:
             del self._lines[key]
             self.then(entry)
+        elif len(self._lines) > _MAX_ALL // _MAX_SIZE and sum(len(one.line) for one in self._lines.values()) > _MAX_ALL:
+            self._let_go()
 
     def _join(self, before: Entry, entry: Entry) -> None:
         entry.line = before.line + entry.line
