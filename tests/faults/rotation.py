@@ -74,6 +74,12 @@ class Program:
             self._out = self.file.open("ab", buffering=0)
         return self._out
 
+    def close(self) -> None:
+        """Close the file; the next entry opens it again."""
+        if self._out is not None:
+            self._out.close()
+            self._out = None
+
     def rotate(self) -> None:
         """Rotate as logrotate does: `.1` is the newest of the old ones, and a file that is not there is left alone."""
         if not self.file.exists():
@@ -105,8 +111,7 @@ class Program:
         for _ in range(min(late, self.entries - self.written)):
             out.write("".join(line + "\n" for line in lines_of(self.name, self.written)).encode())
             self.written += 1
-        out.close()
-        self._out = None
+        self.close()
 
     def _copy_and_truncate(self) -> None:
         out = self._open()
@@ -144,6 +149,8 @@ class Programs:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        for program in self.programs:
+            program.close()
 
     @property
     def done(self) -> bool:
