@@ -212,7 +212,7 @@ def _fitting(segment: _Segment, directory: str, names: Mapping[str, bool]) -> li
     if segment.names is not None:
         return [name for name in names if segment.names.fullmatch(name)]
     # A directory that may not be listed may still let pass who knows the name.
-    is_there = segment.text in names if names else os.path.lexists(_join(directory, segment.text))  # noqa: PTH110
+    is_there = segment.text in names if names else os.path.lexists(_join(directory, segment.text))
     return [segment.text] if is_there else []
 
 
