@@ -106,6 +106,7 @@ class Agent:
         )
         self._batcher = Batcher(self._buffer, metrics, part_samples(self.config))
         self._tools, self._metrics = tools, metrics
+        self._open.push_async_callback(self._close_logs)
         await self._configure_logs()
         self._open.push_async_callback(self._stop_reading)
         self._run(self._batcher.run(), "batches")
@@ -180,8 +181,11 @@ class Agent:
             logs = LogService(
                 self._file, tools, self._metrics, self.registry, self._node, self.user_agent, self.tracing
             )
-            self._open.push_async_callback(logs.close)
-            await logs.start(config)
+            try:
+                await logs.start(config)
+            except BaseException:
+                await logs.close()
+                raise
             self._logs = logs
 
     @property
@@ -233,6 +237,10 @@ class Agent:
             if task.get_name() in ("agent-watch", "agent-share", "agent-discovery", "agent-targets"):
                 task.cancel()
         await asyncio.gather(self._stop_scraping(), *([self._logs.drain()] if self._logs is not None else []))
+
+    async def _close_logs(self) -> None:
+        if self._logs is not None:
+            await self._logs.close()
 
     async def _stop_scraping(self) -> None:
         await self._pool.close()

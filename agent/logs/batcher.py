@@ -49,6 +49,8 @@ class _Lane:
     some: asyncio.Event = field(default_factory=asyncio.Event)
     enough: asyncio.Event = field(default_factory=asyncio.Event)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    is_cut: bool = False
+    """A write was cancelled: nobody knows what became of it, so nothing may be written behind it any more."""
 
 
 @dataclass(slots=True)
@@ -137,6 +139,9 @@ class LogBatcher:
     async def _write(self, number: int, lane: _Lane) -> None:
         """Write what waits for a lane now, in as many transactions as that takes."""
         async with lane.writing:
+            if lane.is_cut:
+                return
+            lane.is_cut = True
             waiting, lane.waiting, lane.bytes, lane.entries = lane.waiting, deque(), 0, 0
             lane.some.clear()
             lane.enough.clear()
@@ -148,6 +153,7 @@ class LogBatcher:
                 for put in group:
                     if put.kept is not None and not put.kept.done():
                         put.kept.set_result(None)
+            lane.is_cut = False
 
     async def _append(self, lane: int, group: Sequence[_Put]) -> None:
         """Write takes in one transaction, however often that has to be tried."""

@@ -192,6 +192,24 @@ async def test_logs_leave_metrics_their_share_and_take_theirs_from_scraped_batch
         await asyncio.gather(writing, return_exceptions=True)
 
 
+async def test_after_a_write_that_was_given_up_nothing_behind_it_is_written(tmp_path: Path) -> None:
+    bed = Bed(tmp_path)
+    bed.batcher.linger_s = 3600
+    async with asyncio.timeout(30), running(bed):
+        with small_files():
+            given_up = asyncio.create_task(bed.batcher.keep(Take("a", (chunk(_numbered(1)),), {b"file/b": b"1"})))
+            await asyncio.sleep(0)
+            flushing = asyncio.create_task(bed.batcher.flush())
+            await until(lambda: _waits(bed), "the disk takes nothing")
+            flushing.cancel()
+            await asyncio.gather(flushing, return_exceptions=True)
+        await bed.batcher.put(Take("a", (chunk(b"2"),), {b"file/b": b"2"}))
+        await bed.batcher.flush()
+        assert await bed.buffer.log.state(b"file/b") == {}, "the next start reads both again"
+        assert not given_up.done()
+        given_up.cancel()
+
+
 async def _fill(bed: Bed) -> None:
     for number in range(1000):
         await bed.batcher.put(Take("a", (chunk(_numbered(number)),)))
