@@ -1,5 +1,6 @@
 """What the embedded store answers of Loki's API is what a real Loki answers."""
 
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -77,7 +78,7 @@ async def asked(url: str, path: str, parameters: Mapping[str, str]) -> tuple[int
             return response.status, None
         data = (await response.json())["data"]
     if path != "query_range":
-        return 200, sorted(data, key=str)
+        return 200, sorted(json.dumps(one, sort_keys=True) for one in data)
     streams: dict[tuple[tuple[str, str], ...], list[tuple[str, ...]]] = {}
     for stream in data["result"]:
         labels = {name: value for name, value in stream["stream"].items() if name != "detected_level"}
