@@ -45,7 +45,7 @@ class Files:
 
     def trouble(self) -> str | None:
         """See `agent.logs.input.Input`."""
-        troubles = self._reader.troubles if self._reader is not None else []
+        troubles = self._reader.troubles.now if self._reader is not None else []
         if not troubles:
             return None
         return troubles[0] + (f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else "")

@@ -16,6 +16,7 @@ from agent.tail.lines import Lines, take_lines
 from agent.tail.options import TailOptions
 from agent.tail.source import Source, open_source
 from agent.tail.text import text_of
+from agent.tail.troubles import Troubles
 from pipeline.errors import PermanentError
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,9 @@ class Reader:
     clock: Callable[[], float] = time.monotonic
     holding: dict[Follow, None] = field(default_factory=dict)
     _open: dict[Tail, Follow] = field(default_factory=dict)
-    _told: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.troubles = Troubles(self.tools.job, self.tools.metrics)
         self._buffer = bytearray(max(MOST_BYTES, self.options.limit.max_bytes + 4096))
         self._block_bytes = MOST_BYTES
 
@@ -57,7 +58,7 @@ class Reader:
                 follow.lost = True
                 return False
             except PermanentError as error:
-                self.tell(follow.path, str(error))
+                self.troubles.tell(follow.path, str(error))
                 tail.over = True
             except OSError as error:
                 self._later(follow, tail, error)
@@ -89,7 +90,7 @@ class Reader:
             tail.retry_s = self.clock() + min(early_s, packed.initial_delay_s if packed else 0.0)
             return False
         tail.source = source
-        self._told.pop(follow.path, None)
+        self.troubles.over(follow.path)
         self._make_room(follow, tail)
         return True
 
@@ -185,10 +186,13 @@ class Reader:
         """Give what is behind a file's last newline as a line: nobody will end it."""
         assert tail.source is not None
         assert tail.text is not None
-        position = tail.position
-        filled, _ = await self._read(tail.source, memoryview(self._buffer), position.offset)
+        position, tail.rest = tail.position, False
+        try:
+            filled, _ = await self._read(tail.source, memoryview(self._buffer), position.offset)
+        except (OSError, PermanentError) as error:
+            self.troubles.tell(follow.path, f"the end of {follow.path} cannot be read: {error}")
+            return
         filled -= filled % len(tail.text.newline)
-        tail.rest = False
         if filled and not position.skipping:
             rest = bytes(memoryview(self._buffer)[:filled])
             position.offset += filled
@@ -242,18 +246,7 @@ class Reader:
         """Try a file again after a while; one without a handle left has to wait for others."""
         tail.retry_s = self.clock() + (1.0 if error.errno in (errno.EMFILE, errno.ENFILE) else _RETRY_S)
         tail.close()
-        self.tell(follow.path, f"{follow.path} cannot be read: {error.strerror}")
-
-    def tell(self, path: str, why: str) -> None:
-        """Say what is wrong with a path, once."""
-        if self._told.get(path) != why:
-            self._told[path] = why
-            self.tools.metrics.errors.labels(self.tools.job, "files").inc()
-            logger.warning("%s", why, extra={"job": self.tools.job})
-
-    def untell(self, path: str) -> None:
-        """What was wrong with a path is no more."""
-        self._told.pop(path, None)
+        self.troubles.tell(follow.path, f"{follow.path} cannot be read: {error.strerror}")
 
     def close(self, tail: Tail) -> None:
         """Let a file go."""
@@ -265,12 +258,7 @@ class Reader:
         for tail in follow.chain:
             self.close(tail)
         self.holding.pop(follow, None)
-        self._told.pop(follow.path, None)
-
-    @property
-    def troubles(self) -> list[str]:
-        """What is wrong now, a sentence each."""
-        return list(self._told.values())
+        self.troubles.over(follow.path)
 
     async def in_thread(self, work: Callable[[], ResultT]) -> ResultT:
         """Do what may wait for the disk."""

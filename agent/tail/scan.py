@@ -56,17 +56,28 @@ def scan(wanted: Sequence[Wanted], remembered: Collection[str]) -> Seen:
         if not _look(path, seen):
             del seen.files[path]
     seen.directories.update(directory for directory in listing.seen if listing.seen[directory])
-    seen.missing.update(path for path in remembered if path not in seen.stats and not Path(path).exists())
+    seen.missing.update(path for path in remembered if path not in seen.stats and _is_missing(path))
     return seen
 
 
 def _paths(one: Wanted, listing: Listing) -> set[str]:
     literal = one.target.path
     # A path that is there as it is written needs no reading as a pattern, as in promtail.
-    paths = {literal} if literal.startswith("/") and Path(literal).is_file() else set(one.path.files(listing))
+    is_there = literal.startswith("/") and os.path.isfile(literal)  # noqa: PTH113 (which raises)
+    paths = {literal} if is_there else set(one.path.files(listing))
     if literal in paths:
         listing.names(os.path.dirname(literal))  # noqa: PTH120
     return {path for path in paths if one.matches(path)} if one.exclude else paths
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # Nobody knows: it is not forgotten for that.
+        return False
+    return False
 
 
 def _look(path: str, seen: Seen) -> bool:

@@ -110,7 +110,10 @@ class Question:
 
 
 def trace(question: Question, folders: Folders) -> Traced | None:
-    """Look through a log's files; None where its name is only another name of another log's file."""
+    """Look through a log's files; None where its name is only another name of another log's file.
+
+    Raises OSError where that cannot be known: nothing may be concluded from it.
+    """
     parts = list(_parts(question, folders))
     for number, part in enumerate(parts):
         part.number, part.zlib_too = number, question.zlib_too
@@ -208,7 +211,7 @@ def _new(paths: Sequence[str], seen: set[int]) -> Iterator[Part]:
     for path in paths:
         try:
             stat = Path(path).stat()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         if S_ISREG(stat.st_mode) and stat.st_ino not in seen:
             seen.add(stat.st_ino)

@@ -49,10 +49,14 @@ class Turns:
 
     async def run(self) -> None:
         """Take turns until cancelled."""
-        while True:
-            await self._look_around()
-            if not await self._round():
-                await self._wait()
+        try:
+            while True:
+                await self._look_around()
+                if not await self._round():
+                    await self._wait()
+        finally:
+            if self._scanning is not None:
+                self._scanning.cancel()
 
     async def _look_around(self) -> None:
         """Wake what was written, begin to look for files when it is time, and take what was found."""
@@ -76,9 +80,9 @@ class Turns:
     async def _take(self, seen: Seen) -> None:
         self.changes.watch_directories(seen.directories)
         for path, why in seen.refused.items():
-            self.reader.tell(path, why)
+            self.reader.troubles.tell(path, why)
         for path in self._refused - seen.refused.keys():
-            self.reader.untell(path)
+            self.reader.troubles.over(path)
         self._refused = set(seen.refused)
         compared = self.follows.compare(seen, self._wanted)
         self._stir(compared.stirred)
@@ -96,8 +100,12 @@ class Turns:
         """Find out what became of paths' files."""
         answers = await self.reader.in_thread(lambda: self._ask(unclear))
         for follow, answer in zip(unclear, answers, strict=True):
+            if isinstance(answer, OSError):
+                self.reader.troubles.tell(follow.path, f"{follow.path} cannot be looked for: {answer.strerror}")
+                follow.lost, follow.look_s = False, self.reader.clock() + self.options.sync_period_s
+                continue
             for why in answer.troubles if answer is not None else ():
-                self.reader.tell(follow.path, why)
+                self.reader.troubles.tell(follow.path, why)
             was_read = bool(follow.chain)
             self.follows.settle(follow, answer)
             if not was_read and not follow.chain and not follow.changed:
@@ -107,12 +115,17 @@ class Turns:
             else:
                 await self._end(follow)
 
-    def _ask(self, unclear: Sequence[Follow]) -> list[Traced | None]:
-        for follow in unclear:
-            for tail in follow.chain:
-                tail.learn()
+    def _ask(self, unclear: Sequence[Follow]) -> list[Traced | OSError | None]:
         by_inode, folders = self.follows.by_inode(), Folders()
-        return [trace(self.follows.question(follow, by_inode), folders) for follow in unclear]
+        answers = list[Traced | OSError | None]()
+        for follow in unclear:
+            try:
+                for tail in follow.chain:
+                    tail.learn()
+                answers.append(trace(self.follows.question(follow, by_inode), folders))
+            except OSError as error:
+                answers.append(error)
+        return answers
 
     async def _round(self) -> bool:
         """Read one block of each path that has one; return whether any had."""
@@ -161,7 +174,7 @@ class Turns:
         """Return whether something came before the file was watched."""
         try:
             return tail.look()
-        except LostTrackError:
+        except (LostTrackError, OSError):
             return True
 
     async def _let_go(self, follow: Follow, tail: Tail) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from agent.tail import Decompression, Target
+from agent.tail.folders import Folders
+from agent.tail.scan import scan
+from agent.tail.trace import Question, trace
 from tests.agent.tail.following import DEADLINE_S, QUICK, Buffer, files, following
 
 BACK_OFF = replace(QUICK, inotify=False)
@@ -278,3 +281,11 @@ async def test_a_file_that_may_not_be_read_is_said_and_tried_again(tmp_path: Pat
 def test_a_bad_pattern_is_refused() -> None:
     with pytest.raises(ValueError, match="does not close"):
         files(Buffer()).follow([Target("/var/log/{a,b")])
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_gone(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    paths = [str(tmp_path / "loop" / "a.log"), str(tmp_path / "gone.log")]
+    assert scan([], paths).missing == {paths[1]}
+    with pytest.raises(OSError, match="symbolic links"):
+        trace(Question(paths[0]), Folders())
