@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from agent.logs.chunk import Chunk, Take
 from agent.logs.input import InputTools
+from agent.tail.blocks import MOST_BYTES, BlockSize
 from agent.tail.follow import Follow, LostTrackError, Tail
 from agent.tail.lines import Lines, take_lines
 from agent.tail.options import TailOptions
@@ -22,10 +23,6 @@ from pipeline.errors import PermanentError
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
-MOST_BYTES: Final = 256 * 1024
-LEAST_BYTES: Final = 16 * 1024
-_BLOCK_S: Final = 0.008
-"""How long the stages of one block may hold the loop; blocks become smaller where it is longer."""
 _RETRY_S: Final = 10.0
 _STOP_S: Final = 5.0
 
@@ -45,7 +42,7 @@ class Reader:
     def __post_init__(self) -> None:
         self.troubles = Troubles(self.tools.job, self.tools.metrics)
         self._buffer = bytearray(max(MOST_BYTES, self.options.limit.max_bytes + 4096))
-        self._block_bytes = MOST_BYTES
+        self._size = BlockSize()
 
     async def step(self, follow: Follow) -> bool:
         """Read one block of a path's oldest file that has one; False where there is nothing to read now."""
@@ -110,7 +107,7 @@ class Reader:
         """Read one block; return whether anything came of it."""
         assert tail.source is not None
         position, limit = tail.position, self.options.limit
-        window = memoryview(self._buffer)[: len(self._buffer) if tail.wide else self._block_bytes]
+        window = memoryview(self._buffer)[: len(self._buffer) if tail.wide else self._size.bytes]
         stamp = tail.stamp
         filled, head = await self._read(tail.source, window, position.offset)
         if not position.begins(head):
@@ -214,7 +211,7 @@ class Reader:
             block = tail.text.utf8(lines.block)
             metrics.read_lines.labels(job).inc(block.count(b"\n"))
             chunks = follow.pipeline.block(block, int(self.tools.clock() * 1e9))
-            self._adapt(time.perf_counter() - began_s, len(lines.block))
+            self._size.took(time.perf_counter() - began_s, len(lines.block))
         if follow.pipeline.due_ns() is not None:
             self.holding[follow] = None
         await self.tools.keep.put(Take(follow.path, tuple(chunks), follow.state()))
@@ -234,13 +231,6 @@ class Reader:
         """Return in how many seconds stages have something to give on; None while nothing waits for a time."""
         due_ns = [due for follow in self.holding if (due := follow.pipeline.due_ns()) is not None]
         return max(0.0, min(due_ns) / 1e9 - self.tools.clock()) if due_ns else None
-
-    def _adapt(self, took_s: float, size: int) -> None:
-        """Choose blocks that hold the loop for long enough to be worth it, and not for longer."""
-        if took_s > _BLOCK_S:
-            self._block_bytes = max(LEAST_BYTES, min(self._block_bytes, size) // 2)
-        elif took_s < _BLOCK_S / 4 and size > self._block_bytes // 2:
-            self._block_bytes = min(MOST_BYTES, self._block_bytes * 2)
 
     def _later(self, follow: Follow, tail: Tail, error: OSError) -> None:
         """Try a file again after a while; one without a handle left has to wait for others."""
