@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from agent import explain_api, targets_api
+from agent import explain_api, logs_routes, targets_api
 from agent.batcher import Batcher
 from agent.buffer import Buffer, BufferFile, Identity
 from agent.config import AgentConfig, Loaded
@@ -275,10 +275,7 @@ class Agent:
         """Serve what is found and scraped and why, and how the last reload went, in the shapes of Prometheus' API."""
         add_status_route(app, lambda: self.reload_status)
         targets_api.add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
-        # Where promtail's probes ask.
-        app.router.add_get("/ready", self._tell_ready)
-        app.router.add_get("/api/v1/logs/targets", self._tell_logs)
-        app.router.add_route("*", "/api/v1/logs/targets/explain", self._explain_logs)
+        logs_routes.add_routes(app, lambda: self._logs, self.ready)
         app.router.add_get("/api/v1/sharing", self._tell_share)
         app.router.add_get("/api/v1/custom_resources", self._tell_resources)
         explain_api.add_routes(
@@ -287,30 +284,6 @@ class Agent:
             lambda: self._targets.by_job,
             lambda target: self._share.is_ours(target),
         )
-
-    async def _tell_ready(self, _: web.Request) -> web.Response:
-        reason = self.ready()
-        return web.Response(text="Ready\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
-
-    async def _tell_logs(self, _: web.Request) -> web.Response:
-        if self._logs is None:
-            data: dict[str, Any] = {
-                "activeTargets": [],
-                "droppedTargets": [],
-                "droppedTargetCounts": {},
-                "troubles": {},
-            }
-            return web.json_response({"status": "success", "data": data})
-        from agent.logs import api
-
-        return await api.targets(self._logs)
-
-    async def _explain_logs(self, request: web.Request) -> web.Response:
-        if self._logs is None:
-            return web.json_response({"status": "error", "error": "no logs are read here"}, status=400)
-        from agent.logs import api
-
-        return await api.explain(self._logs, request)
 
     async def _tell_resources(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "success", "data": self._resources.status()})
