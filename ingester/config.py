@@ -72,6 +72,8 @@ class SinkConfig(Section):
             raise ValueError(f"give exactly one of {', '.join(SINK_KINDS)}")
         if self.remote_write is not None and not self.remote_write.is_sendable:
             raise ValueError("remote_write.url must begin with http:// or https://")
+        if self.elasticsearch is not None and (self.tenant or "tenant_header" in self.model_fields_set):
+            raise ValueError("elasticsearch has no tenants: documents have the agent's in organization.id")
         if isinstance(self.start, datetime) and self.start.tzinfo is None:
             raise ValueError("start needs a time zone: write it like 2026-01-31T12:00:00Z")
         return self

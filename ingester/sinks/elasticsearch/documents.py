@@ -3,7 +3,7 @@
 A document is two lines (Elasticsearch, "Bulk API"): the action with index and id, and the source.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -12,11 +12,30 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from pipeline.send.request import Piece
+from pipeline.wire.envelope import Envelope
 
 to_json: Final = msgspec.json.Encoder().encode
 """Encodes strings and dicts of strings, as UTF-8 bytes."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Owner(NamedTuple):
+    """Whose record it is."""
+
+    cluster: str
+    tenant: str
+
+    @staticmethod
+    def of(envelope: Envelope) -> "Owner":
+        """Return whose record has this envelope."""
+        return Owner(envelope.cluster, envelope.tenant)
+
+    def head(self, dataset: str, labels: Mapping[str, str], more: Mapping[str, str] | None = None) -> bytes:
+        """Encode what a source begins with, up to its time."""
+        tenant = {"organization.id": self.tenant} if self.tenant else {}
+        members = {"orchestrator.cluster.name": self.cluster, **tenant, "event.dataset": dataset, "labels": labels}
+        return to_json({**members, **(more or {})})[:-1] + b',"@timestamp":"'
 
 
 class Part(NamedTuple):

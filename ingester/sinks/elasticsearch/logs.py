@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ingester.sinks.elasticsearch.config import ElasticsearchConfig
-from ingester.sinks.elasticsearch.documents import Built, Part, second, to_json
+from ingester.sinks.elasticsearch.documents import Built, Owner, Part, second, to_json
 from ingester.sinks.elasticsearch.naming import id_prefix, index_of, ordinals
 from pipeline.send.request import Piece
 from pipeline.wire import loki, snappy
@@ -48,7 +48,7 @@ class LogDocuments:
     """A `Documents` of logs."""
 
     config: ElasticsearchConfig
-    _known: dict[tuple[str, bytes], _Head] = field(default_factory=dict)
+    _known: dict[tuple[Owner, bytes], _Head] = field(default_factory=dict)
     _known_bytes: int = 0
 
     def build(self, piece: Piece) -> Built:
@@ -59,9 +59,9 @@ class LogDocuments:
         prefix, numbers = id_prefix(envelope, piece.payload), ordinals(envelope.first_item)
         out: list[bytes] = []
         indices: set[str] = set()
-        raw = snappy.decompress(piece.payload)
+        raw, owner = snappy.decompress(piece.payload), Owner.of(envelope)
         for start, end in _streams(raw):
-            head = self._head(envelope.cluster, _labels(raw, start, end))
+            head = self._head(owner, _labels(raw, start, end))
             index = index_of(self.config.index_prefix, "logs", head.dataset, created_ms)
             indices.add(index)
             action = b'{"create":{"_index":"%b","_id":"%b' % (index.encode(), prefix)
@@ -94,8 +94,8 @@ class LogDocuments:
                 out.append(loki.encode_stream(_labels(raw, start, end), b"".join(entries)))
         return Part(snappy.compress(b"".join(out)), len(wanted))
 
-    def _head(self, cluster: str, labels: bytes) -> _Head:
-        known = self._known.get((cluster, labels))
+    def _head(self, owner: Owner, labels: bytes) -> _Head:
+        known = self._known.get((owner, labels))
         if known is not None:
             return known
         try:
@@ -103,13 +103,12 @@ class LogDocuments:
         except UnicodeDecodeError as error:
             raise MalformedError("labels that are not UTF-8") from error
         dataset, found = self.config.dataset_of(pairs), self._fields(pairs)
-        members = {"orchestrator.cluster.name": cluster, "event.dataset": dataset, "labels": pairs, **found}
-        head = _Head(dataset, to_json(members)[:-1] + b',"@timestamp":"', frozenset(found))
+        head = _Head(dataset, owner.head(dataset, pairs, found), frozenset(found))
         if self._known_bytes > _MAX_KNOWN_BYTES:
             self._known.clear()
             self._known_bytes = 0
         self._known_bytes += len(labels) + len(head.source) + 500
-        self._known[cluster, labels] = head
+        self._known[owner, labels] = head
         return head
 
     def _metadata(self, more: bytes, filled: frozenset[str]) -> bytes:

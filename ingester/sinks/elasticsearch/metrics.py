@@ -16,7 +16,7 @@ from math import isfinite, isnan
 from typing import Any, Final, NamedTuple
 
 from ingester.sinks.elasticsearch.config import ElasticsearchConfig
-from ingester.sinks.elasticsearch.documents import Built, Part, second, to_json
+from ingester.sinks.elasticsearch.documents import Built, Owner, Part, second, to_json
 from ingester.sinks.elasticsearch.naming import id_prefix, index_of, ordinals
 from pipeline.send.request import Piece
 from pipeline.wire import snappy
@@ -116,7 +116,7 @@ class MetricDocuments:
     """A `Documents` of metrics."""
 
     config: ElasticsearchConfig
-    _known: dict[tuple[str, bytes], _Series] = field(default_factory=dict)
+    _known: dict[tuple[Owner, bytes], _Series] = field(default_factory=dict)
     _known_bytes: int = 0
 
     def build(self, piece: Piece) -> Built:
@@ -126,7 +126,7 @@ class MetricDocuments:
         created_ms = None if self.config.data_stream else envelope.created_ms
         made: dict[tuple[bytes, int], _Document] = {}
         raw = snappy.decompress(piece.payload)
-        for series, _, items in self._walk(raw, envelope.cluster):
+        for series, _, items in self._walk(raw, Owner.of(envelope)):
             for item in items:
                 document = made.get((series.source, item.at_ms))
                 if document is None:
@@ -153,7 +153,7 @@ class MetricDocuments:
         raw, wanted, items_in = snappy.decompress(piece.payload), frozenset(numbers), 0
         number_of: dict[tuple[bytes, int], int] = {}
         out: list[bytes] = []
-        for series, labels, items in self._walk(raw, piece.envelope.cluster):
+        for series, labels, items in self._walk(raw, Owner.of(piece.envelope)):
             chosen = [
                 raw[item.start : item.end]
                 for item in items
@@ -164,7 +164,7 @@ class MetricDocuments:
                 items_in += len(chosen)
         return Part(snappy.compress(b"".join(out)), items_in)
 
-    def _walk(self, raw: bytes, cluster: str) -> Iterator[tuple[_Series, bytes, Iterator[_Item]]]:
+    def _walk(self, raw: bytes, owner: Owner) -> Iterator[tuple[_Series, bytes, Iterator[_Item]]]:
         for tag, _, start, end in fields(raw):
             if tag != TIMESERIES:
                 continue
@@ -173,20 +173,19 @@ class MetricDocuments:
                 size, at = decode_varint(raw, at + 1)
                 at += size
             labels = raw[start:at]
-            series = self._known.get((cluster, labels)) or self._learn(cluster, labels)
+            series = self._known.get((owner, labels)) or self._learn(owner, labels)
             yield series, labels, _items(raw, at, end)
 
-    def _learn(self, cluster: str, labels: bytes) -> _Series:
+    def _learn(self, owner: Owner, labels: bytes) -> _Series:
         pairs = dict(decode_series(labels, 0, len(labels)).labels)
         name = pairs.pop("__name__", "")
         dataset = self.config.dataset_of(pairs)
-        members = {"orchestrator.cluster.name": cluster, "event.dataset": dataset, "labels": pairs}
-        source = to_json(members)[:-1] + b',"@timestamp":"'
+        source = owner.head(dataset, pairs)
         if self._known_bytes > _MAX_KNOWN_BYTES:
             self._known.clear()
             self._known_bytes = 0
         self._known_bytes += len(labels) + len(source) + len(name) + 400
-        series = self._known[cluster, labels] = _Series(name, dataset, source)
+        series = self._known[owner, labels] = _Series(name, dataset, source)
         return series
 
 

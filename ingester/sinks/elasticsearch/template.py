@@ -98,7 +98,8 @@ def _metrics(config: ElasticsearchConfig, labels: Mapping[str, Any], opensearch:
 
 
 def _common(labels: Mapping[str, Any]) -> dict[str, Any]:
-    return {"orchestrator.cluster.name": _KEYWORD, "event.dataset": _KEYWORD, "labels": labels}
+    names = ("orchestrator.cluster.name", "organization.id", "event.dataset")
+    return {**dict.fromkeys(names, _KEYWORD), "labels": labels}
 
 
 _MAPPINGS: Final = {"logs": _logs, "metrics": _metrics}

@@ -34,6 +34,7 @@ def checked(text: str) -> IngesterConfig:
         ("    hosts: [http://es]\n    max_request_bytes: 1GiB", "max_request_bytes"),
         ("    hosts: [http://es]\n    api_key: k\n    basic_auth: {username: u}", "at most one of api_key"),
         ("    hosts: [http://es]\n    api_key: k\n    api_key_file: f", "at most one of api_key"),
+        ('    hosts: [http://es]\n  tenant: "{tenant}"', "elasticsearch has no tenants"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, mistake: str) -> None:

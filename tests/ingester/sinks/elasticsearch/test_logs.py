@@ -79,6 +79,15 @@ def test_metadata_fills_a_field_that_no_label_does() -> None:
     assert [source["kubernetes.job"] for source in sources(piece, fields={"job": "kubernetes.job"})[:1]] == ["j"]
 
 
+def test_a_tenant_is_told_and_is_not_taken_for_anothers() -> None:
+    made, payload = documents(), payload_of([({"a": "b"}, [(0, b"")])])
+    found = []
+    for tenant in ("t1", "", "t2"):
+        (document,) = made.build(piece_of(payload, 1, tenant=tenant)).documents
+        found.append(json.loads(document.split(b"\n")[1]).get("organization.id"))
+    assert found == ["t1", None, "t2"]
+
+
 def test_entries_in_any_encoding_are_read() -> None:
     line, metadata = encode_bytes(loki.LINE, b"x"), encode_bytes(loki.METADATA, b"\x0a\x01k\x12\x01v")
     time = encode_bytes(loki.TIMESTAMP, b"\x10\x07\x08\x05")

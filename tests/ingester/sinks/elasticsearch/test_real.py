@@ -229,6 +229,19 @@ async def test_requests_become_smaller_until_a_pressed_server_takes_them(kind: t
 
 
 @each_of_its_own
+async def test_requests_become_smaller_where_the_server_takes_none_so_large(kind: type[SearchServer]) -> None:
+    lines = [b"%b %b" % (line, b"x" * 1000) for line in numbered(3000)]
+    too_long = b"y" * 400_000
+    settings = {"http.max_content_length": "300kb"}
+    async with own(kind, **settings) as server, running(section(server.url)) as run:
+        tally = await run.deliver(LogLane().lines([*lines, too_long]))
+        assert (tally.delivered, tally.refused) == (3000, 1)
+        assert await messages(server, run) == text(lines)
+    ((piece, refusal),) = run.refused
+    assert (piece.items, refusal.status) == (1, 413)
+
+
+@each_of_its_own
 async def test_lines_that_find_a_queue_full_are_sent_again_and_the_others_are_not(kind: type[SearchServer]) -> None:
     settings = {"thread_pool.write.size": "1", "thread_pool.write.queue_size": "1"}
     async with own(kind, **settings) as server, running(section(server.url, shards=20)) as run:
