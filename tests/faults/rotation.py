@@ -162,6 +162,11 @@ class Programs:
         """How many entries are written."""
         return sum(program.written for program in self.programs)
 
+    @property
+    def entries(self) -> int:
+        """How many entries there are to write."""
+        return sum(program.entries for program in self.programs)
+
     def rotate_all(self, *, compress: bool) -> None:
         """Rotate every file now."""
         with self._lock:
