@@ -13,6 +13,7 @@ from agent.logs.chunk import Chunk, Take
 from agent.logs.input import InputTools
 from agent.tail.blocks import MOST_BYTES, BlockSize
 from agent.tail.follow import Follow, LostTrackError, Tail
+from agent.tail.holding import Holding
 from agent.tail.lines import Lines, take_lines
 from agent.tail.options import TailOptions
 from agent.tail.source import Source, open_source
@@ -36,10 +37,10 @@ class Reader:
     threads: ThreadPoolExecutor
     max_open: int
     clock: Callable[[], float] = time.monotonic
-    holding: dict[Follow, None] = field(default_factory=dict)
     _open: dict[Tail, Follow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.holding = Holding(self.tools)
         self.troubles = Troubles(self.tools.job, self.tools.metrics)
         self._buffer = bytearray(max(MOST_BYTES, self.options.limit.max_bytes + 4096))
         self._size = BlockSize()
@@ -60,8 +61,7 @@ class Reader:
             except OSError as error:
                 self._later(follow, tail, error)
         # What stages held back before a restart is due even if nothing more is read.
-        if follow not in self.holding and follow.pipeline.due_ns() is not None:
-            self.holding[follow] = None
+        self.holding.note(follow)
         return False
 
     async def _is_open(self, follow: Follow, tail: Tail) -> bool:
@@ -212,25 +212,8 @@ class Reader:
             metrics.read_lines.labels(job).inc(block.count(b"\n"))
             chunks = follow.pipeline.block(block, int(self.tools.clock() * 1e9))
             self._size.took(time.perf_counter() - began_s, len(lines.block))
-        if follow.pipeline.due_ns() is not None:
-            self.holding[follow] = None
+        self.holding.note(follow)
         await self.tools.keep.put(Take(follow.path, tuple(chunks), follow.state()))
-
-    async def flush(self) -> None:
-        """Give what stages held back for long enough."""
-        now_ns = int(self.tools.clock() * 1e9)
-        for follow in list(self.holding):
-            due_ns = follow.pipeline.due_ns()
-            if due_ns is None:
-                del self.holding[follow]
-            elif due_ns <= now_ns:
-                chunks = tuple(follow.pipeline.flush(now_ns))
-                await self.tools.keep.put(Take(follow.path, chunks, follow.state()))
-
-    def wait_s(self) -> float | None:
-        """Return in how many seconds stages have something to give on; None while nothing waits for a time."""
-        due_ns = [due for follow in self.holding if (due := follow.pipeline.due_ns()) is not None]
-        return max(0.0, min(due_ns) / 1e9 - self.tools.clock()) if due_ns else None
 
     def _later(self, follow: Follow, tail: Tail, error: OSError) -> None:
         """Try a file again after a while; one without a handle left has to wait for others."""
@@ -247,7 +230,7 @@ class Reader:
         """Let all of a path's files go."""
         for tail in follow.chain:
             self.close(tail)
-        self.holding.pop(follow, None)
+        self.holding.forget(follow)
         self.troubles.over(follow.path)
 
     async def in_thread(self, work: Callable[[], ResultT]) -> ResultT:

@@ -143,7 +143,7 @@ class Turns:
                 await self._settle(follow)
         if lost:
             await self._trace(lost)
-        await self.reader.flush()
+        await self.reader.holding.flush()
         return more
 
     async def _settle(self, follow: Follow) -> None:
@@ -199,7 +199,7 @@ class Turns:
         if self._active:
             first_s = min(follow.look_s for follow in self._active)
             waits.append(max(self.options.poll_s, first_s - now_s))
-        if (wait_s := self.reader.wait_s()) is not None:
+        if (wait_s := self.reader.holding.wait_s()) is not None:
             waits.append(wait_s)
         try:
             async with asyncio.timeout(max(0.0, min(waits)) if waits else None):
