@@ -8,6 +8,7 @@ import msgspec
 
 from agent.logs.input import InputTools
 from agent.tail.follow import Follow, Tail
+from agent.tail.names import Key, further_names
 from agent.tail.position import Position, Row, done_key, prefix, read_key, read_position, read_row, row_key, text_of
 from agent.tail.rotated import base_of, packing
 from agent.tail.scan import Seen, Wanted
@@ -18,9 +19,6 @@ logger = logging.getLogger(__name__)
 FILENAME = "filename"
 """The label that says where a line is from, as promtail names it."""
 _KEPT_DONE = 2
-
-Key = tuple[str, int]
-"""A path, and which of the targets that name it: each with labels of its own reads it for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +69,13 @@ class Follows:
         """Take what a search found."""
         result, self._files = Compared(), seen.files
         self._inodes = {path: stat.st_ino for path, stat in seen.stats.items()}
+        further = self._further_names(seen)
         for path, targets in sorted(seen.files.items()):
             is_part = self._is_part(path)
             for twin, number in enumerate(targets):
+                if (path, twin) in further:
+                    self._named_twice((path, twin), result)
+                    continue
                 labels = {**wanted[number].target.labels, FILENAME: text_of(path)}
                 self._found((path, twin), labels, seen, result, is_part=is_part)
         for (path, twin), follow in self._by.items():
@@ -81,6 +83,22 @@ class Follows:
                 self._not_found(follow, wanted, result)
         self._remember(seen, wanted, result)
         return result
+
+    def _further_names(self, seen: Seen) -> set[Key]:
+        """Return the names of files that are followed under another name: the one that was there first goes on."""
+
+        def rank(key: Key) -> int:
+            return 0 if key in self._by else 1 if key in self._rows else 2
+
+        keys = ((path, twin) for path, targets in seen.files.items() for twin in range(len(targets)))
+        return further_names(keys, seen.stats, seen.real, rank)
+
+    def _named_twice(self, key: Key, result: Compared) -> None:
+        """Read to its end what a link led to before it led to a file that is followed itself."""
+        follow = self._by.get(key)
+        if follow is not None:
+            follow.leaving, follow.missing = True, False
+            result.stirred.append(follow)
 
     def _found(self, key: Key, labels: dict[str, str], seen: Seen, result: Compared, *, is_part: bool) -> None:
         follow, stat = self._by.get(key), seen.stats[key[0]]

@@ -33,12 +33,13 @@ class Wanted:
 class Seen:
     """What a search found: of each file its targets (indices, with labels of their own each) and its stat.
 
-    `directories` are those that may get more of them; `refused` says why what is there is not read; `missing` are those
-    of the paths asked for that are not there.
+    `real` has where those really are that a link leads to. `directories` are those that may get more of them; `refused`
+    says why what is there is not read; `missing` are those of the paths asked for that are not there.
     """
 
     files: dict[str, list[int]] = field(default_factory=dict)
     stats: dict[str, os.stat_result] = field(default_factory=dict)
+    real: dict[str, str] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
@@ -52,8 +53,9 @@ def scan(wanted: Sequence[Wanted], remembered: Collection[str]) -> Seen:
             targets = seen.files.setdefault(path, [])
             if all(wanted[other].target.labels != one.target.labels for other in targets):
                 targets.append(number)
+    folders: dict[str, str] = {}
     for path in list(seen.files):
-        if not _look(path, seen):
+        if not _look(path, seen, folders):
             del seen.files[path]
     seen.directories.update(directory for directory in listing.seen if listing.seen[directory])
     seen.missing.update(path for path in remembered if path not in seen.stats and _is_missing(path))
@@ -80,7 +82,7 @@ def _is_missing(path: str) -> bool:
     return False
 
 
-def _look(path: str, seen: Seen) -> bool:
+def _look(path: str, seen: Seen, folders: dict[str, str]) -> bool:
     try:
         stat = os.lstat(path)
         is_link = S_ISLNK(stat.st_mode)
@@ -96,7 +98,13 @@ def _look(path: str, seen: Seen) -> bool:
             seen.refused[path] = f"{path} is not a regular file"
         return False
     seen.stats[path] = stat
+    folder, _, name = path.rpartition("/")
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder or "/").rstrip("/")
+    real = os.path.realpath(path) if is_link else f"{folders[folder]}/{name}"
+    if real != path:
+        seen.real[path] = real
     if is_link:
         # It is written, and rotated, where it really is.
-        seen.directories.add(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
+        seen.directories.add(os.path.dirname(real))  # noqa: PTH120
     return True

@@ -180,6 +180,48 @@ async def test_a_file_renamed_to_another_name_of_the_pattern_is_not_read_again(t
         await buffer.until_lines(["one", "two", "three", "four"])
 
 
+async def test_a_file_with_two_names_is_read_once_through_rotations_and_stops(tmp_path: Path) -> None:
+    pods, containers, buffer = tmp_path / "pods", tmp_path / "containers", Buffer()
+    pods.mkdir()
+    containers.mkdir()
+    (pods / "0.log").write_text("a\n")
+    (containers / "c.log").symlink_to(pods / "0.log")
+    (tmp_path / "all").symlink_to(pods)
+    names = [str(tmp_path / name / "*.log") for name in ("all", "containers", "pods")]
+    for letter in "bcd":
+        async with following(buffer, *names):
+            await buffer.until(lambda letter=letter: len(buffer.lines) >= ord(letter) - ord("a"))  # type: ignore[misc]
+            (pods / "0.log").rename(pods / f"0.log.20260101-00000{ord(letter) - ord('a')}")
+            (pods / "0.log").write_text(f"{letter}\n")
+            await buffer.until(lambda letter=letter: len(buffer.lines) > ord(letter) - ord("a"))  # type: ignore[misc]
+    (containers / "c.log").unlink()
+    async with following(buffer, *names):
+        (containers / "d.log").symlink_to(pods / "0.log")
+        os.link(pods / "0.log", containers / "e.log")
+        with (pods / "0.log").open("a") as file:
+            file.write("e\n")
+        await buffer.until_lines("abcde")
+        await asyncio.sleep(3 * QUICK.sync_period_s)
+        assert buffer.lines == list("abcde")
+
+
+async def test_a_link_that_is_led_to_a_file_that_is_read_gives_what_it_led_to_before(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("a\n")
+    (tmp_path / "other").write_text("one\n")
+    (tmp_path / "link.log").symlink_to(tmp_path / "other")
+    buffer = Buffer()
+    async with following(buffer, str(tmp_path / "*.log")):
+        await buffer.until(lambda: len(buffer.lines) == 2)
+        (tmp_path / "new").symlink_to(tmp_path / "a.log")
+        (tmp_path / "new").rename(tmp_path / "link.log")
+        for path, text in (("other", "two\n"), ("a.log", "b\n")):
+            with (tmp_path / path).open("a") as file:
+                file.write(text)
+        await buffer.until(lambda: len(buffer.lines) == 4)
+        await asyncio.sleep(3 * QUICK.sync_period_s)
+    assert sorted(buffer.lines) == ["a", "b", "one", "two"]
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_a_link_that_is_led_elsewhere_leaves_nothing_unread(tmp_path: Path, stopped: bool) -> None:
     pod, link, buffer = tmp_path / "pods" / "x", tmp_path / "containers" / "x.log", Buffer()
