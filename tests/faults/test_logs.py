@@ -37,6 +37,8 @@ NUMBER: Final = re.compile(r"n=([a-z]+)-(\d+) ")
 DRAIN_S: Final = 600.0
 STILL_S: Final = 20.0
 """No sink is quiet for so long while something is left for it: back-off between tries ends sooner."""
+PATIENT: Final = {"indices.breaker.total.use_real_memory": "false"}
+"""Garbage that is not collected yet keeps nobody from reading everything."""
 UNLIMITED: Final = {"ingestion_rate_mb": 1000, "ingestion_burst_size_mb": 1000, "per_stream_rate_limit": "1GB"}
 HOUR_NS: Final = 3600 * 10**9
 
@@ -94,7 +96,7 @@ async def scene(tmp_path: Path, entries: int) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         kafka = await stack.enter_async_context(Kafka(tmp_path / "kafka"))
         loki = await stack.enter_async_context(Loki(tmp_path / "loki", limits=UNLIMITED))
-        elasticsearch = await stack.enter_async_context(Elasticsearch())
+        elasticsearch = await stack.enter_async_context(Elasticsearch(settings=PATIENT))
         fleet = await stack.enter_async_context(Fleet(tmp_path, [kafka.address]))
         fleet.add_gateway("gateway")
         fleet.add_ingester(

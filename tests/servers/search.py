@@ -190,7 +190,8 @@ class SearchServer(Server):
     async def everything(self, indices: str) -> AsyncIterator[dict[str, Any]]:
         """Yield every document of some indices with `_source`, however many there are."""
         await self.request("POST", f"/{indices}/_refresh?ignore_unavailable=true")
-        body = {"size": 10_000, "sort": ["_doc"]}
+        # Pages that a small heap has room for.
+        body = {"size": 2_000, "sort": ["_doc"]}
         answer = await self.request("POST", f"/{indices}/_search?scroll=1m", body)
         while hits := answer["hits"]["hits"]:
             for hit in hits:
