@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from agent.logs.chunk import Chunk
 from agent.logs.entry import Entry
@@ -17,10 +18,13 @@ class SourcePipeline:
     def __init__(self, run: Run, streams: Streams, first: Then, lines: Lines, clock_ns: Callable[[], int]) -> None:
         self._run, self._streams, self._first, self._lines, self._clock_ns = run, streams, first, lines, clock_ns
         self._next_ns = 0
+        self._strays: list[Any] = []
+        """What was held back by stages that are there no more: it goes on with what comes next."""
 
     def block(self, block: bytes, now_ns: int) -> list[Chunk]:
         """Make entries of a file's lines."""
         self._run.now_ns = now_ns
+        self._pass_strays()
         if block:
             self._next_ns = self._lines(as_utf8(block), first_time_ns(now_ns, self._next_ns))
         return self._take()
@@ -28,6 +32,7 @@ class SourcePipeline:
     def entries(self, entries: Iterable[Entry]) -> list[Chunk]:
         """Make chunks of entries that came with labels and times of their own."""
         self._run.now_ns = self._clock_ns()
+        self._pass_strays()
         first = self._first
         for entry in entries:
             entry.extracted = {**entry.extracted, **entry.labels}
@@ -36,11 +41,14 @@ class SourcePipeline:
 
     def due_ns(self) -> int | None:
         """Return when what is held back has to go on."""
+        if self._strays:
+            return 0
         return min((due for hold in self._run.holds if (due := hold.due_ns()) is not None), default=None)
 
     def flush(self, now_ns: int, *, everything: bool = False) -> list[Chunk]:
         """Give what was held back for long enough, or all of it."""
         self._run.now_ns = now_ns
+        self._pass_strays()
         for hold in self._run.holds:
             hold.flush(now_ns, everything=everything)
         return self._take()
@@ -48,6 +56,8 @@ class SourcePipeline:
     def snapshot(self) -> bytes:
         """Return what is held back; empty where nothing is."""
         held = [[hold.kind, hold.held()] for hold in self._run.holds]
+        if self._strays:
+            held.append(["", self._strays])
         return json.dumps(held, ensure_ascii=False).encode() if any(what is not None for _, what in held) else b""
 
     def restore(self, snapshot: bytes) -> None:
@@ -64,8 +74,13 @@ class SourcePipeline:
             if hold is not None:
                 hold.restore(held)
             else:
-                for entry in held_entries(held):
-                    self._streams.add(entry)
+                self._strays += held
+
+    def _pass_strays(self) -> None:
+        if self._strays:
+            for entry in held_entries(self._strays):
+                self._streams.add(entry)
+            self._strays = []
 
     def _take(self) -> list[Chunk]:
         pause_s, self._run.pause_s = self._run.pause_s, 0.0

@@ -140,9 +140,13 @@ def test_what_is_gathered_has_a_bound_over_all_streams() -> None:
 def test_what_was_held_back_is_not_lost_where_the_stages_are_others_now() -> None:
     before = Running(MULTILINE).source()
     before.block(b"1\n 2\n", NOW_NS)
-    after = Running("[]").source()
+    running = Running("[]")
+    after, again = running.source(), running.source()
     after.restore(before.snapshot())
-    assert lines(after.flush(NOW_NS)) == ["1\n 2"]
+    assert after.due_ns() == 0, "it need not wait for lines to come"
+    again.restore(after.snapshot())
+    assert lines(again.flush(NOW_NS)) == lines(after.flush(NOW_NS)) == ["1\n 2"]
+    assert (after.due_ns(), after.snapshot()) == (None, b"")
 
 
 def test_entries_keep_their_labels_times_and_metadata() -> None:
