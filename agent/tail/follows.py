@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 FILENAME = "filename"
 """The label that says where a line is from, as promtail names it."""
 _KEPT_DONE = 2
+_UNMOUNTED_S = 7 * 86_400.0
+"""How long files of a file system that is not mounted are remembered after they were written last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,17 @@ class Follows:
         """Return the paths that are followed."""
         return self._by.values()
 
-    def remembered(self) -> list[str]:
-        """Return paths that are remembered but not followed."""
-        return [path for path, _ in self._rows]
+    def remembered(self) -> dict[str, Position | None]:
+        """Return paths that are remembered but not followed, with their newest files' positions.
+
+        None where it does not matter any more on which device a file was: devices may be numbered anew.
+        """
+        found: dict[str, Position | None] = {}
+        since_ns = int((self.tools.clock() - _UNMOUNTED_S) * 1e9)
+        for key, row in self._rows.items():
+            newest = (*self._done.get(key, ()), *row.files)[-1:]
+            found[key[0]] = newest[0] if newest and newest[0].written_ns > since_ns else None
+        return found
 
     def compare(self, seen: Seen, wanted: Sequence[Wanted]) -> Compared:
         """Take what a search found."""

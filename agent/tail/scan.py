@@ -1,13 +1,15 @@
 """Looking for files: which there are, of which targets. May wait for the disk."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from agent.tail.glob import Listing, Pattern
 from agent.tail.options import Target
+from agent.tail.position import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class Seen:
     missing: set[str] = field(default_factory=set)
 
 
-def scan(wanted: Sequence[Wanted], remembered: Collection[str]) -> Seen:
-    """Look for all files of targets, and whether the `remembered` ones are there."""
+def scan(wanted: Sequence[Wanted], remembered: Mapping[str, Position | None]) -> Seen:
+    """Look for all files of targets, and whether the `remembered` ones, with a position if one is known, are there."""
     seen, listing = Seen(), Listing()
     for number, one in enumerate(wanted):
         for path in _paths(one, listing):
@@ -58,7 +60,7 @@ def scan(wanted: Sequence[Wanted], remembered: Collection[str]) -> Seen:
         if not _look(path, seen, folders):
             del seen.files[path]
     seen.directories.update(directory for directory in listing.seen if listing.seen[directory])
-    seen.missing.update(path for path in remembered if path not in seen.stats and _is_missing(path))
+    seen.missing.update(path for path in remembered if path not in seen.stats and _is_missing(path, remembered[path]))
     return seen
 
 
@@ -72,14 +74,22 @@ def _paths(one: Wanted, listing: Listing) -> set[str]:
     return {path for path in paths if one.matches(path)} if one.exclude else paths
 
 
-def _is_missing(path: str) -> bool:
+def _is_missing(path: str, position: Position | None) -> bool:
     try:
         Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
-        return True
+        return position is None or _is_mounted(position)
     except OSError:  # Nobody knows: it is not forgotten for that.
         return False
     return False
+
+
+def _is_mounted(position: Position) -> bool:
+    """Return whether the file system of a file that is not there is: what is not mounted yet is not gone."""
+    for parent in Path(position.path).parents:
+        with suppress(OSError):
+            return parent.stat().st_dev == position.device
+    return True
 
 
 def _look(path: str, seen: Seen, folders: dict[str, str]) -> bool:

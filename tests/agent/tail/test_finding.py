@@ -4,6 +4,9 @@
 
 import asyncio
 import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -328,6 +331,47 @@ def test_a_bad_pattern_is_refused() -> None:
 def test_what_cannot_be_looked_at_is_not_taken_for_gone(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     paths = [str(tmp_path / "loop" / "a.log"), str(tmp_path / "gone.log")]
-    assert scan([], paths).missing == {paths[1]}
+    assert scan([], dict.fromkeys(paths)).missing == {paths[1]}
     with pytest.raises(OSError, match="symbolic links"):
         trace(Question(paths[0]), Folders())
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """A file system of its own that the returned function mounts at `tmp_path / "logs"`, and unmounts."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "logs").mkdir()
+
+    def run(*words: str | Path) -> None:
+        if shutil.which("mount") is None or subprocess.run(words, check=False, capture_output=True).returncode:
+            pytest.skip("file systems cannot be mounted here")
+
+    run("mount", "-t", "tmpfs", "logs", tmp_path / "disk")
+    try:
+        yield lambda how: run(
+            *{"in": ("mount", "--bind", tmp_path / "disk"), "out": ("umount",)}[how], tmp_path / "logs"
+        )
+    finally:
+        subprocess.run(("umount", tmp_path / "logs"), check=False, capture_output=True)
+        subprocess.run(("umount", tmp_path / "disk"), check=False)
+
+
+async def test_logs_that_are_mounted_after_the_start_go_on_where_they_were(
+    tmp_path: Path, disk: Callable[[str], None]
+) -> None:
+    log, gone, buffer = tmp_path / "logs" / "a.log", tmp_path / "gone.log", Buffer()
+    patterns = [str(tmp_path / "logs" / "*.log"), str(gone)]
+    disk("in")
+    for path in (log, gone):
+        path.write_text("one\n")
+    async with following(buffer, *patterns):
+        await buffer.until_lines(["one", "one"])
+    disk("out")
+    gone.unlink()
+    async with following(buffer, *patterns):
+        await buffer.until(lambda: str(gone) not in buffer.rows())
+        assert str(log) in buffer.rows()
+        disk("in")
+        with log.open("a") as file:
+            file.write("two\n")
+        await buffer.until_lines(["one", "one", "two"])
