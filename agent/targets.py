@@ -179,7 +179,7 @@ class AnyTargets(Generic[ConfigT, TargetT]):
             if dropped.rule is None and not dropped.is_elsewhere and _flaw(dropped) not in told:
                 address, reason = _flaw(dropped)
                 extra = {"job": name, "address": address, "reason": reason}
-                logger.error("a target that was found cannot be scraped", extra=extra)
+                logger.error("a target that was found cannot be used", extra=extra)
 
     def _ours(self, job: AnyJob[TargetT], groups: Sequence[TargetGroup]) -> JobTargets[TargetT]:
         found = job.targets(groups)

@@ -1,7 +1,8 @@
 """What `pronoia targets` says of logs: which files each job reads, and why what was found is left out."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,12 +12,23 @@ from agent.discovery import Tools
 from agent.job import JobTargets
 from agent.logs.api import describe, describe_way
 from agent.logs.job import LogJob, LogTarget
+from agent.tail.options import Target
+from agent.tail.scan import Wanted, scan
 from agent.target import Dropped
 from agent.targets import find_each_once
 from agent.targets_api import describe_dropped
 from pronoia.explained import show
 
 _SHORT: Final = 20
+_SHORT_FILES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Which files a job's targets name, in the targets' order, and why what is there is not read."""
+
+    of: Sequence[Sequence[str]]
+    refused: Sequence[str]
 
 
 # asyncio.run has a repr made of its result (see `pronoia.targets`).
@@ -25,6 +37,7 @@ class LogReport:
     """What was found for jobs of logs; `others` are those that discover nothing, by the key of their source."""
 
     found: Mapping[str, JobTargets[LogTarget]]
+    files: Mapping[str, Files]
     jobs: Mapping[str, LogJob]
     others: Mapping[str, str]
 
@@ -36,15 +49,15 @@ class LogReport:
 
     def as_json(self, *, explained: bool) -> dict[str, Any]:
         """Return what docs/targets.md describes."""
-        active = [target for name in sorted(self.found) for target in self.found[name].active]
+        active = [each for name in sorted(self.found) for each in self._active(name)]
         dropped = [one for name in sorted(self.found) for one in self.found[name].dropped]
         if explained:
             return {
-                "activeTargets": [self._way(one) for one in active],
+                "activeTargets": [self._way(target) for target, _ in active],
                 "droppedTargets": [self._way(one) for one in dropped],
             }
         return {
-            "activeTargets": [describe(target) for target in active],
+            "activeTargets": [{**describe(target), "files": list(files)} for target, files in active],
             "droppedTargets": [describe_dropped(one) for one in dropped],
         }
 
@@ -58,12 +71,29 @@ class LogReport:
         for name in sorted(self.found):
             yield from self._job(name, self.found[name])
 
+    def _active(self, name: str) -> Iterator[tuple[LogTarget, Sequence[str]]]:
+        return zip(self.found[name].active, self.files[name].of, strict=True)
+
     def _job(self, name: str, found: JobTargets[LogTarget]) -> Iterator[str]:
-        yield f"{name}: {len(found.active):,} read, {found.dropped_count:,} left out"
-        for target in found.active[:_SHORT]:
+        files = self.files[name]
+        targets, named = len(found.active), len({path for paths in files.of for path in paths})
+        read = f"{targets:,} target{'' if targets == 1 else 's'} with {named:,} file{'' if named == 1 else 's'}"
+        if self.jobs[name].config.docker_sd_configs:
+            read = f"{targets:,} read"
+        yield f"{name}: {read}, {found.dropped_count:,} left out"
+        for number, (target, paths) in enumerate(self._active(name)):
+            if number == _SHORT:
+                yield f"  … and {targets - _SHORT:,} more: --json has all"
+                break
             yield f"  {target.path or 'a container'}  {show(target.labels)}"
-        if len(found.active) > _SHORT:
-            yield f"  … and {len(found.active) - _SHORT:,} more: --json has all"
+            yield from (f"    {path}" for path in paths[:_SHORT_FILES])
+            if len(paths) > _SHORT_FILES:
+                yield f"    … and {len(paths) - _SHORT_FILES:,} more: --json has all"
+            if target.path and not paths:
+                yield "    no such file"
+        yield from (f"  not read: {reason}" for reason in files.refused[:_SHORT_FILES])
+        if len(files.refused) > _SHORT_FILES:
+            yield f"  … and {len(files.refused) - _SHORT_FILES:,} more that are not read"
         examples = {dropped.reason: dropped for dropped in reversed(found.dropped)}
         for reason, count in Counter(dropped.reason for dropped in found.dropped).most_common():
             yield f"  {count:,} left out: {reason}"
@@ -76,4 +106,18 @@ async def find_logs_once(config: AgentConfig, tools: Tools, names: frozenset[str
     chosen = [job for job in config.logs.scrape_configs if not names or job.pool in names]
     others = {job.pool: job.input for job in chosen if job.input not in ("", "docker_sd_configs")}
     jobs = {job.pool: LogJob(restricted(job, node), node) for job in chosen if job.pool not in others}
-    return LogReport(await find_each_once(list(jobs.values()), tools), jobs, others)
+    found = await find_each_once(list(jobs.values()), tools)
+    files = {name: await asyncio.to_thread(_files, targets.active) for name, targets in found.items()}
+    return LogReport(found, files, jobs, others)
+
+
+def _files(targets: Sequence[LogTarget]) -> Files:
+    """Look for the files of a job's targets, as it will; a file of two targets with equal labels is the first one's."""
+    of: list[list[str]] = [[] for _ in targets]
+    numbers = [number for number, target in enumerate(targets) if target.path]
+    sources = [targets[number].source for number in numbers]
+    seen = scan([Wanted.of(Target(one.path, one.labels, one.exclude)) for one in sources], {})
+    for path in sorted(seen.files):
+        for index in seen.files[path]:
+            of[numbers[index]].append(path)
+    return Files(of, [seen.refused[path] for path in sorted(seen.refused)])

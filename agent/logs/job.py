@@ -11,6 +11,7 @@ from typing import Final
 from agent.config.logs import LogScrapeConfig
 from agent.job import AnyJob
 from agent.logs.input import Source
+from agent.tail.glob import Pattern
 from agent.target import Dropped, discovered_labels, final_labels
 from pipeline.relabel import as_labels, run
 from pipeline.wire.remote_write import Labels
@@ -84,6 +85,8 @@ class LogJob(AnyJob[LogTarget]):
         path = labels.get(PATH, "")
         if not path:
             return Dropped(self.config, None, f"no {PATH}", found, shared)
+        if flaw := _flaw(labels):
+            return Dropped(self.config, None, flaw, found, shared)
         try:
             final = final_labels(labels)
         except ValueError as error:
@@ -105,3 +108,13 @@ class LogJob(AnyJob[LogTarget]):
                     return Dropped(self.config, None, str(error), found, shared)
                 return LogTarget(self.config, final, "", "", labels, found, shared)
         return Dropped(self.config, rule, "", found, shared)
+
+
+def _flaw(labels: Mapping[str, str]) -> str:
+    """Return which pattern cannot be read, and why; rules may have made it of what somebody wrote on a pod."""
+    for name in (PATH, EXCLUDE):
+        try:
+            Pattern(labels.get(name, ""))
+        except ValueError as error:
+            return f"{name} {labels[name]}: {error}"
+    return ""

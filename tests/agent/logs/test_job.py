@@ -63,6 +63,14 @@ def test_containers_need_no_path_and_are_told_apart_by_what_was_found() -> None:
     assert [target.source.found[ids] for target in found(one, {ids: "1"}, {ids: "2"}).active] == ["1", "2"]
 
 
+def test_a_pattern_that_cannot_be_read_costs_its_target_alone() -> None:
+    targets = found(
+        job(), {"__path__": "/a/[x"}, {"__path__": "/a/*", "__path_exclude__": "/a/[]"}, {"__path__": "/a/b"}
+    )
+    assert [target.path for target in targets.active] == ["/a/b"]
+    assert [one.reason.partition(": ")[0] for one in targets.dropped] == ["__path__ /a/[x", "__path_exclude__ /a/[]"]
+
+
 def test_each_rules_work_can_be_looked_at() -> None:
     rules = [{"source_labels": ["uid"], "target_label": "__path__", "replacement": "/pods/*$1/*.log"}]
     one = job(relabel_configs=rules)
