@@ -2,7 +2,6 @@
 
 import importlib
 import os
-from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 from agent.config import AgentConfig, build, read_agent_file, secret_files, without_destination
 from pipeline.config import Address, ConfigError, Document, Key, parse, read_text, validate
 from pronoia.agent_file import EXPAND_ENV, kind_of
+from pronoia.words import counted
 
 _MODELS = {"gateway": ("gateway.config", "GatewayConfig"), "ingester": ("ingester.config", "IngesterConfig")}
 
@@ -56,7 +56,7 @@ def _check_up(path: Path, document: Document, strict: bool) -> tuple[str, list[s
     chosen = plan.make_plan(path, Path("data"), Address(host="127.0.0.1", port=9100), strict=strict)
     for name in _MODELS:
         _check_files(document, getattr(chosen, name), (name,))
-    said = f"one process: {_parts(chosen.agent)}, {_number(chosen.ingester.sinks, 'sink')}"
+    said = f"one process: {_parts(chosen.agent)}, {counted(len(chosen.ingester.sinks), 'sink')}"
     return said, list(chosen.loaded.warnings)
 
 
@@ -71,12 +71,20 @@ def _check_agent(document: Document, at: Key, strict: bool) -> tuple[str, list[s
 
 
 def _parts(config: AgentConfig) -> str:
-    parts = [_number(config.scrape_configs, "scrape job"), _number(config.remote_write, "remote write receiver")]
+    """Return what the agent works with, as far as there is any of it."""
+    logs = config.logs
+    numbers = {
+        "scrape job": len(config.scrape_configs),
+        "remote write receiver": len(config.remote_write),
+        "log job": len(logs.scrape_configs) if logs is not None else 0,
+        "Loki": len(logs.all_clients) if logs is not None else 0,
+    }
+    parts = [counted(number, name) for name, number in numbers.items() if number]
     if config.operator is not None:
-        parts.insert(1, "custom resources of the Prometheus operator")
-    if config.logs is not None:
-        parts += [_number(config.logs.scrape_configs, "log job"), _number(config.logs.all_clients, "Loki")]
-    return ", ".join(parts + (["a gateway"] if config.gateway is not None else []))
+        parts.append("custom resources of the Prometheus operator")
+    if config.gateway is not None:
+        parts.append("a gateway")
+    return ", ".join(parts) or "no jobs"
 
 
 def _check_section(document: Document, kind: str, value: Any, at: Key) -> str:
@@ -90,7 +98,7 @@ def _check_section(document: Document, kind: str, value: Any, at: Key) -> str:
     _check_files(document, config, at)
     sinks = getattr(config, "sinks", None)
     return f"a{'n' if kind == 'ingester' else ''} {kind}'s configuration" + (
-        f": {_number(sinks, 'sink')}" if sinks else ""
+        f": {counted(len(sinks), 'sink')}" if sinks else ""
     )
 
 
@@ -105,7 +113,3 @@ def _check_files(document: Document, config: BaseModel, at: Key) -> None:
             mistakes.append(document.mistake((*at, *key), f"cannot be read: {path}: {error.strerror}"))
     if mistakes:
         raise ConfigError(mistakes)
-
-
-def _number(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

@@ -42,4 +42,4 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION)
 def main() -> None:
-    """Carry metrics of many clusters to the stores you run; lose nothing acknowledged; prove it."""
+    """Carry metrics and logs of many clusters to the stores you run; lose nothing acknowledged; prove it."""

@@ -16,6 +16,7 @@ from ingester.redrive import Redrive
 from pipeline.errors import PermanentError, PipelineError
 from pipeline.log.interface import Log
 from pronoia.desk import complain, desk_of, where_to_ask
+from pronoia.words import counted
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _sink = click.option("--sink", default="", help="Only what this sink's store refused.")
@@ -47,9 +48,9 @@ def listing(file: Path | None, url: str | None, data: Path, sink: str, as_json: 
     for letter in found["dead_letters"]:
         click.echo(
             f"{letter['id']:>8}  {_time(letter['at_ms'])}  {letter['sink']}  {letter['cluster'] or '-'}"
-            f"  {letter['items']} items  {letter['reason']}"
+            f"  {counted(letter['items'], 'item')}  {letter['reason']}"
         )
-    click.echo(f"{found['total']} dead letters")
+    click.echo(counted(found["total"], "dead letter"))
 
 
 @dead_letters.command()
@@ -71,7 +72,9 @@ def show(number: int, file: Path | None, url: str | None, data: Path, as_json: b
         click.echo(json.dumps(letter))
         return
     source = letter["source"]
-    click.echo(f"{letter['sink']} refused {letter['items']} items of {letter['cluster'] or 'an unknown cluster'}")
+    click.echo(
+        f"{letter['sink']} refused {counted(letter['items'], 'item')} of {letter['cluster'] or 'an unknown cluster'}"
+    )
     click.echo(f"  at      {_time(letter['at_ms'])}{'  (redriven)' if letter['redriven'] else ''}")
     click.echo(f"  because {letter['reason']}")
     click.echo(f"  from    {source['topic']}/{source['partition']} offset {source['offset']}")
@@ -131,7 +134,8 @@ def redrive(
     else:
         for result in results:
             word = "redriven" if result["redriven"] else "refused"
-            click.echo(f"{result['id']:>8}  {word}  {result['delivered']} items delivered  {result['reason']}")
+            said = f"{result['id']:>8}  {word}  {counted(result['delivered'], 'item')} delivered  {result['reason']}"
+            click.echo(said.rstrip())
     if not all(result["redriven"] for result in results):
         raise SystemExit(1)
 

@@ -144,6 +144,11 @@ async def desk_of(file: Path | None, url: str | None, data: Path) -> AsyncIterat
         yield LocalDesk(desk)
 
 
+def where_served(file: Path) -> list[str]:
+    """Return the URLs where the ingester of a configuration may be served; raises ConfigError."""
+    return _load(file)[1]
+
+
 def _load(file: Path) -> tuple[IngesterConfig, list[str]]:
     """Read an ingester's configuration, or that of `pronoia up`; return it, and the URLs where it may be served."""
     document = configuration.read(file)

@@ -18,6 +18,7 @@ from agent.target import Dropped
 from agent.targets import find_each_once
 from agent.targets_api import describe_dropped
 from pronoia.explained import show
+from pronoia.words import counted
 
 _SHORT: Final = 20
 _SHORT_FILES: Final = 5
@@ -77,9 +78,8 @@ class LogReport:
     def _job(self, name: str, found: JobTargets[LogTarget]) -> Iterator[str]:
         files = self.files[name]
         targets, named = len(found.active), len({path for paths in files.of for path in paths})
-        read = f"{targets:,} target{'' if targets == 1 else 's'} with {named:,} file{'' if named == 1 else 's'}"
-        if self.jobs[name].config.docker_sd_configs:
-            read = f"{targets:,} read"
+        of_files = not self.jobs[name].config.docker_sd_configs
+        read = f"{counted(targets, 'target')} with {counted(named, 'file')}" if of_files else f"{targets:,} read"
         yield f"{name}: {read}, {found.dropped_count:,} left out"
         for number, (target, paths) in enumerate(self._active(name)):
             if number == _SHORT:

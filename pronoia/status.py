@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import click
+
+from pipeline.config import ConfigError
 
 USUAL_URLS = ("http://127.0.0.1:15694", "http://127.0.0.1:15690")
 _COLUMNS = (
@@ -24,11 +27,22 @@ _COLUMNS = (
 
 @click.command()
 @click.option("--url", help="An ingester's admin address; left out: 127.0.0.1:15694, or `pronoia up` at 15690.")
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="The ingester's configuration, whose address is asked."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(url: str | None, as_json: bool) -> None:
+def status(url: str | None, file: Path | None, as_json: bool) -> None:
     """Show per cluster and sink what came, what was delivered, and what was not."""
     try:
-        found = asyncio.run(_ask([url] if url else list(USUAL_URLS)))
+        found = asyncio.run(_ask(_urls(url, file)))
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    except aiohttp.ClientConnectorError as error:
+        if url or file:
+            raise click.ClickException(f"no status: {error}") from error
+        raise click.ClickException(
+            f"no ingester answers at {' or '.join(USUAL_URLS)}: give --url, or --config"
+        ) from error
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise click.ClickException(f"no status: {error or type(error).__name__}") from error
     if as_json:
@@ -36,6 +50,16 @@ def status(url: str | None, as_json: bool) -> None:
         return
     for line in table(found):
         click.echo(line)
+
+
+def _urls(url: str | None, file: Path | None) -> list[str]:
+    if url:
+        return [url]
+    if file is None:
+        return list(USUAL_URLS)
+    from pronoia.desk import where_served  # which imports the ingester
+
+    return where_served(file)
 
 
 async def _ask(urls: list[str]) -> dict[str, Any]:

@@ -75,14 +75,14 @@ class Picky(Store):
 async def test_status_shows_what_the_ledger_says(tmp_path: Path) -> None:
     lane = Lane()
     async with Store().running() as store:
-        _, config = write(tmp_path, config_of(tmp_path / "log", store.url), free_port())
+        file, config = write(tmp_path, config_of(tmp_path / "log", store.url), free_port())
         async with opened_log(config) as log, served(config, log):
             await append(log, METRICS, *(lane.round(n) for n in range(10) if n != 4))
             lane.round(4)
             await until(lambda: len(store.taken) == 90)
             url = f"http://127.0.0.1:{config.admin.port}"
             found = json.loads(await pronoia("status", "--url", url, "--json"))
-            lines = (await pronoia("status", "--url", url)).splitlines()
+            lines = (await pronoia("status", "--config", str(file))).splitlines()
     [cluster] = found["clusters"]
     sink = cluster["signals"]["metrics"]["sinks"]["store"]
     assert cluster["name"] == "c1"

@@ -115,3 +115,12 @@ def test_a_file_that_is_not_there_is_an_error() -> None:
 )
 def test_a_file_is_known_by_its_keys(value: object, kind: str) -> None:
     assert kind_of(value) == kind
+
+
+def test_of_a_promtail_s_file_only_what_it_has_is_told(tmp_path: Path) -> None:
+    text = """\
+clients: [{url: "http://127.0.0.1:3100/loki/api/v1/push"}]
+scrape_configs:
+- {job_name: a, static_configs: [{labels: {job: a, __path__: /var/log/a.log}}]}
+"""
+    assert run(tmp_path, text) == (0, "f.yml: usable as an agent's configuration: 1 log job, 1 Loki\n", "")
