@@ -15,6 +15,7 @@ from ingester.config import IngesterConfig
 from pipeline.config import Address, ConfigError, Document, Mistake, parse, read, validate
 from pipeline.store import StoreConfig
 from pipeline.store.logs import LogStoreConfig
+from pronoia.component import log_within
 from pronoia.this_machine import this_machine
 
 SECTIONS: Final = ("agent", "gateway", "ingester", "store", "log_store", "console")
@@ -57,7 +58,8 @@ def make_plan(file: Path | None, data: Path, node: Address, *, strict: bool = Fa
 
 class _Planning:
     def __init__(self, document: Document, file: Path | None, data: Path) -> None:
-        self.document, self.file, self.data = document, file, data
+        # What a file leaves out is in this folder, wherever the file is.
+        self.document, self.file, self.data = document, file, data.absolute()
         self.mistakes: list[Mistake] = []
 
     def plan(self, node: Address, strict: bool) -> Plan:
@@ -82,6 +84,8 @@ class _Planning:
         assert store is not None
         assert log_store is not None
         assert console is not None
+        gateway = gateway.model_copy(update={"log": log_within(self.data, gateway.log)})
+        ingester = ingester.model_copy(update={"log": gateway.log})
         return Plan(agent, gateway, ingester, store, log_store, console, not self._given("agent"), self.document)
 
     def _check_sections(self) -> None:
