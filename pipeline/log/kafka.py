@@ -1,7 +1,7 @@
 """The log on Kafka, through aiokafka: topics, appends, groups, and reading without a group.
 
-Only this and `kafka_topics` import aiokafka; appending and consuming live beside (`kafka_producer`, `kafka_consumer`)
-and get its objects from here.
+Appending and consuming live beside (`kafka_producer`, `kafka_consumer`) and get aiokafka's objects from here: only the
+modules that make them import aiokafka, which is not installed everywhere.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.errors import PermanentError, TransientError
@@ -30,6 +30,7 @@ from pipeline.log.kafka_consumer import REBALANCE_S, KafkaConsumer
 from pipeline.log.kafka_faults import explained
 from pipeline.log.kafka_producer import Producing
 from pipeline.log.kafka_quiet import quieten
+from pipeline.log.kafka_rebalance import RebalanceListener
 from pipeline.log.kafka_topics import DEFAULT_MAX_MESSAGE_BYTES, Topic, count_partitions, ensure, probe
 from pipeline.telemetry import LogMetrics
 from pipeline.wire.envelope import Headers
@@ -246,7 +247,7 @@ class KafkaLog:
         try:
             with explained(f"join group {group}"):
                 await client.start()
-                client.subscribe(list(topics), listener=_Listener(consumer))
+                client.subscribe(list(topics), listener=RebalanceListener(consumer))
         except BaseException:
             await client.stop()
             raise
@@ -280,21 +281,6 @@ class KafkaLog:
             await reader.stop()
             raise
         return reader
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
-    """Hands the client's rebalance on to our consumer."""
-
-    def __init__(self, consumer: KafkaConsumer) -> None:
-        self._consumer = consumer
-
-    async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
-        """Called before the group shares anew."""
-        await self._consumer.revoked()
-
-    async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
-        """Called once the group has shared."""
-        await self._consumer.assigned([Partition(tp.topic, tp.partition) for tp in assigned])
 
 
 def _unknown(at: Partition) -> PermanentError:

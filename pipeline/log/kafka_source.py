@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Any, Final
+from typing import Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from pipeline.log.config import KafkaConfig
-from pipeline.log.interface import Partition, Rebalance, Start
+from pipeline.log.interface import Rebalance, Start
 from pipeline.log.kafka_connection import connection_arguments
 from pipeline.log.kafka_consumer import REBALANCE_S, KafkaConsumer
 from pipeline.log.kafka_faults import explained
 from pipeline.log.kafka_quiet import quieten
+from pipeline.log.kafka_rebalance import RebalanceListener
 from pipeline.log.kafka_topics import probe
 
 SESSION_S: Final = 10.0
@@ -72,23 +73,8 @@ class KafkaSource:
         try:
             with explained(f"join group {self._group}"):
                 await client.start()
-                client.subscribe(list(topics), listener=_Listener(consumer))
+                client.subscribe(list(topics), listener=RebalanceListener(consumer))
         except BaseException:
             await client.stop()
             raise
         return consumer
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
-    """Hands the client's rebalance on to our consumer."""
-
-    def __init__(self, consumer: KafkaConsumer) -> None:
-        self._consumer = consumer
-
-    async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
-        """Called before the group shares anew."""
-        await self._consumer.revoked()
-
-    async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
-        """Called once the group has shared."""
-        await self._consumer.assigned([Partition(tp.topic, tp.partition) for tp in assigned])
