@@ -156,10 +156,7 @@ class PushLanes:
         return False
 
     def _postpone(self, lane: Lane, ack: Ack, refusal: Refusal) -> None:
-        ack.status = Ack.RETRY
-        ack.retry_after_ms = int((refusal.retry_after_s or 0.0) * 1000)
-        ack.reason = refusal.reason
-        lane.blocked = ack.sequence if lane.blocked is None else min(lane.blocked, ack.sequence)
+        _ask_again(lane, ack, refusal)
         lane.pending.append(Pending(ack))
         self._something.set()
 
@@ -199,11 +196,7 @@ class PushLanes:
             pending.span.end(str(error))
             if lane.blocked is not None and ack.sequence > lane.blocked and not self._answer_each:
                 return None
-            refusal = log_refusal(error)
-            ack.status = Ack.RETRY
-            ack.retry_after_ms = int((refusal.retry_after_s or 0.0) * 1000)
-            ack.reason = refusal.reason
-            lane.blocked = ack.sequence if lane.blocked is None else min(lane.blocked, ack.sequence)
+            _ask_again(lane, ack, log_refusal(error))
         elif pending.judged is not None and pending.judged.accepted is not None:
             accepted = pending.judged.accepted
             self._publishers[accepted.codec.signal].count(accepted)
@@ -221,3 +214,11 @@ class PushLanes:
             return
         # The last one to be done is the last one placed, or all fail together.
         waiting[-1].add_done_callback(lambda _: self._core.in_flight.release(pending.reserved))
+
+
+def _ask_again(lane: Lane, ack: Ack, refusal: Refusal) -> None:
+    """Have a batch sent again, and nothing of its lane above it before that."""
+    ack.status = Ack.RETRY
+    ack.retry_after_ms = int((refusal.retry_after_s or 0.0) * 1000)
+    ack.reason = refusal.reason
+    lane.blocked = ack.sequence if lane.blocked is None else min(lane.blocked, ack.sequence)
