@@ -1,1 +1,1 @@
-"""What senders share: remote write over HTTP."""
+"""Sending to stores: remote write and Loki, and what their senders share."""
