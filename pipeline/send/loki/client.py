@@ -137,7 +137,7 @@ class Loki:
 
         def judge(status: int, headers: Mapping[str, str], answer: bytes) -> Outcome:
             nonlocal words
-            words = answer.decode(errors="replace") if status in (400, 429) else ""
+            words = answer.decode(errors="replace") if status in (400, 429, 500) else ""
             return classify(status, headers, answer, now_s=self._clock())
 
         outcome = await post(

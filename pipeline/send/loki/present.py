@@ -18,7 +18,8 @@ from pipeline.http_client import HttpAccess
 from pipeline.send.classify import reason_of
 from pipeline.send.http import read_answer
 from pipeline.send.loki.classify import TOO_LARGE
-from pipeline.wire.loki import Pairs, parse_labels
+from pipeline.send.loki.names import pairs_of, without_added
+from pipeline.wire.loki import Pairs
 
 _PAGE: Final = 1000
 _PAGE_BYTES: Final = 2 * 2**20
@@ -27,7 +28,6 @@ _ROOM_BYTES: Final = 512
 _MAX_ANSWER_BYTES: Final = 64 * 2**20
 # Structured metadata is then no part of the stream's labels.
 _CATEGORIZED: Final = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
-_ADDED: Final = "service_name"
 
 Entries = set[tuple[int, str]]
 """(Unix nanoseconds, line)"""
@@ -57,7 +57,7 @@ class Presence:
         none.
         """
         selector = labels.decode(errors="replace")
-        pairs = tuple(pair for pair in parse_labels(selector) if pair[1])
+        pairs = pairs_of(selector)
         out: Entries = set()
         start_ns, limit = first_ns, max(1, min(_PAGE, _PAGE_BYTES // (longest_bytes + _ROOM_BYTES)))
         while True:
@@ -118,4 +118,4 @@ def _judge(status: int, body: bytes) -> list[Any] | Retry:
 def _same(found: Mapping[str, str], pairs: Pairs) -> bool:
     """Tell whether a stream is the one with these labels; Loki may have added `service_name`."""
     named = tuple(sorted(found.items()))
-    return pairs in (named, tuple(pair for pair in named if pair[0] != _ADDED))
+    return pairs in (named, without_added(named))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from pipeline.delivery import Delivered, Outcome, Partly, Rejected, Retry, TooLarge
+from pipeline.send.loki.classify import NO_SCHEMA
 from pipeline.send.loki.parcel import Field, Parcel, payload_of
 from pipeline.send.loki.refused import Refused, Sent, refused_entries
 from pipeline.send.loki.results import Results
@@ -201,7 +202,9 @@ class Push:
 def _of_an_ingester(words: str) -> bool:
     """Tell whether words are about one stream of a request of many, so that they say nothing about the others."""
     rate = read_rate(words)
-    return read_behind(words) is not None or (rate is not None and rate.of_stream) or "active stream limit" in words
+    if read_behind(words) is not None or (rate is not None and rate.of_stream):
+        return True
+    return "active stream limit" in words or NO_SCHEMA in words
 
 
 def _chunks(joined: Sequence[Field], max_bytes: int) -> Iterator[list[Field]]:

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipeline.send.loki.names import pairs_of, without_added
 from pipeline.send.loki.words import Behind, Fault, Refusal, read_behind, read_refusals
 from pipeline.wire.errors import MalformedError
-from pipeline.wire.loki import NS, Entry, Pairs, parse_labels
-
-_SERVICE_NAME = "service_name"
+from pipeline.wire.loki import NS, Entry, Pairs
 
 
 class Sent(NamedTuple):
@@ -121,12 +120,11 @@ def _names(streams: Streams) -> dict[Pairs, bytes]:
 
 def _found(named: Pairs, names: Mapping[Pairs, bytes]) -> bytes | None:
     """Return the labels, as they were sent, of a stream that Loki names; it may have added `service_name`."""
-    plain = tuple(pair for pair in named if pair[0] != _SERVICE_NAME)
-    return names.get(named) or names.get(plain)
+    return names.get(named) or names.get(without_added(named))
 
 
 def _pairs(labels: bytes) -> Pairs | None:
     try:
-        return tuple(pair for pair in parse_labels(labels.decode()) if pair[1])
+        return pairs_of(labels.decode())
     except (MalformedError, UnicodeDecodeError):
         return None
