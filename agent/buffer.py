@@ -17,8 +17,7 @@ from agent.push.lanes import WINDOW_BATCHES
 from agent.signal_buffer import SignalBuffer
 from pipeline.errors import PipelineError
 from pipeline.log.interface import Appending, LogFullError, Partition
-from pipeline.wire.envelope import METRICS_ENCODING, Envelope, Headers, Signal, from_headers, to_headers
-from pipeline.wire.envelope import crc32c as checksum
+from pipeline.wire.envelope import METRICS_ENCODING, Headers, Signal, from_headers, to_headers
 
 __all__ = ["EVICT_BATCHES", "Buffer", "BufferFile", "Identity"]
 
@@ -40,6 +39,7 @@ class Buffer(SignalBuffer):
     _room: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     signal: ClassVar[Signal] = Signal.METRICS
+    encoding: ClassVar[str] = METRICS_ENCODING
     items: ClassVar[str] = "samples"
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Buffer(SignalBuffer):
         the latter only when what is left in the buffer may be on its way already.
         """
         at = self.partition(lane)
-        left = [(to_headers(self._envelope(lane, part)), part) for part in parts]
+        left = [(to_headers(self.envelope(lane, part, traceparent=part.traceparent)), part) for part in parts]
         why_not: PipelineError | None = None
         for _ in range(MAKE_ROOM_TRIES):
             left, why_not = await self._append(at, left)
@@ -83,24 +83,6 @@ class Buffer(SignalBuffer):
                 return batches[done:], error
             self.metrics.buffered_samples.inc(batches[done][1].items)
         return batches[len(placed) :], why_not
-
-    def _envelope(self, lane: int, part: Part) -> Envelope:
-        return Envelope(
-            signal=Signal.METRICS,
-            encoding=METRICS_ENCODING,
-            cluster=self.identity.cluster,
-            agent=self.identity.agent,
-            epoch=self.log.epoch,
-            lane=lane,
-            sequence=0,  # the log numbers it
-            items=part.items,
-            raw_bytes=part.raw_bytes,
-            created_ms=int(self.clock() * 1000),
-            earliest_ms=part.earliest_ms,
-            latest_ms=part.latest_ms,
-            crc32c=checksum(part.payload),
-            traceparent=part.traceparent,
-        )
 
     async def evict_old(self) -> None:
         """Evict what is older than the bound; the gap records that stand for it are small and stay."""
@@ -145,7 +127,7 @@ class Buffer(SignalBuffer):
         return min(found, default=None)
 
     async def _evict(self, lane: int, first: int, last: int) -> None:
-        gap = self._envelope(lane, Part(b"", 0, 0, 0, 0))
+        gap = self.envelope(lane, Part(b"", 0, 0, 0, 0))
         before = from_headers((await self.read(lane, first, max_bytes=1))[0].headers)
         items = await self.log.evict(self.partition(lane), first, last, to_headers(gap))
         lost = items - (before.items if before.gap_to is not None else 0)

@@ -8,14 +8,29 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from agent.buffer_file import BufferFile, Identity
 from pipeline.errors import PermanentError
 from pipeline.log.interface import Partition, Record, TopicSpec
 from pipeline.log.sqlite import SqliteLog
 from pipeline.telemetry import AgentMetrics
-from pipeline.wire.envelope import Signal, lane_of
+from pipeline.wire.envelope import Envelope, Signal, crc32c, lane_of
+
+
+class Batch(Protocol):
+    """What every signal's batches have: a payload, and what its envelope says of it. Times are Unix milliseconds."""
+
+    @property
+    def payload(self) -> bytes: ...  # noqa: D102
+    @property
+    def items(self) -> int: ...  # noqa: D102
+    @property
+    def raw_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def earliest_ms(self) -> int: ...  # noqa: D102
+    @property
+    def latest_ms(self) -> int: ...  # noqa: D102
 
 
 @dataclass(slots=True)
@@ -31,6 +46,7 @@ class SignalBuffer:
     _progress: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     signal: ClassVar[Signal]
+    encoding: ClassVar[str]
     items: ClassVar[str]
     """What its items are called."""
 
@@ -93,6 +109,26 @@ class SignalBuffer:
     def lane_of(self, source: str) -> int:
         """Return the lane of a source (a target, a file), the same on every agent of the cluster."""
         return lane_of(source, self.identity.lanes)
+
+    def envelope(self, lane: int, batch: Batch, *, tenant: str = "", traceparent: str = "") -> Envelope:
+        """Return the envelope of a batch that is about to be kept; the log numbers it."""
+        return Envelope(
+            signal=self.signal,
+            encoding=self.encoding,
+            cluster=self.identity.cluster,
+            agent=self.identity.agent,
+            epoch=self.log.epoch,
+            lane=lane,
+            sequence=0,
+            items=batch.items,
+            raw_bytes=batch.raw_bytes,
+            created_ms=int(self.clock() * 1000),
+            earliest_ms=batch.earliest_ms,
+            latest_ms=batch.latest_ms,
+            crc32c=crc32c(batch.payload),
+            tenant=tenant,
+            traceparent=traceparent,
+        )
 
     async def read(self, lane: int, sequence: int, *, max_bytes: int) -> Sequence[Record]:
         """Return a lane's batches from a sequence on, as many as fit, at least one where there is one."""

@@ -9,8 +9,7 @@ from typing import ClassVar, Final
 
 from agent.signal_buffer import SignalBuffer
 from pipeline.log.interface import Appending, LogFullError
-from pipeline.wire.envelope import LOGS_ENCODING, Envelope, Headers, Signal, to_headers
-from pipeline.wire.envelope import crc32c as checksum
+from pipeline.wire.envelope import LOGS_ENCODING, Headers, Signal, to_headers
 
 FULL_RETRY_S: Final = 0.5
 HEADER_BYTES: Final = 4096
@@ -34,6 +33,7 @@ class LogBuffer(SignalBuffer):
     """Batches of log entries between reading and sending, and the state of what reads them."""
 
     signal: ClassVar[Signal] = Signal.LOGS
+    encoding: ClassVar[str] = LOGS_ENCODING
     items: ClassVar[str] = "log entries"
 
     @property
@@ -52,7 +52,7 @@ class LogBuffer(SignalBuffer):
         Raises LogFullError where there is no room, and TransientError where the disk does not take it just now: nothing
         was kept then. One call a lane at a time.
         """
-        records = [(to_headers(self._envelope(lane, batch)), batch.payload) for batch in batches]
+        records = [(to_headers(self.envelope(lane, batch, tenant=batch.tenant)), batch.payload) for batch in batches]
         size = sum(len(payload) for _, payload in records)
         if size and not self.file.logs_may_take(size):
             raise LogFullError(f"logs hold {self.file.logs_bytes} bytes, which is their share", FULL_RETRY_S)
@@ -72,24 +72,6 @@ class LogBuffer(SignalBuffer):
             except LogFullError:
                 if not await self.file.yield_to_logs():
                     raise
-
-    def _envelope(self, lane: int, batch: LogBatch) -> Envelope:
-        return Envelope(
-            signal=Signal.LOGS,
-            encoding=LOGS_ENCODING,
-            cluster=self.identity.cluster,
-            agent=self.identity.agent,
-            epoch=self.log.epoch,
-            lane=lane,
-            sequence=0,  # the log numbers it
-            items=batch.items,
-            raw_bytes=batch.raw_bytes,
-            created_ms=int(self.clock() * 1000),
-            earliest_ms=batch.earliest_ms,
-            latest_ms=batch.latest_ms,
-            crc32c=checksum(batch.payload),
-            tenant=batch.tenant,
-        )
 
     async def start(self) -> None:
         """Do what every buffer does, and count what is held."""
