@@ -18,7 +18,7 @@ from pipeline.http_client import HttpAccess
 from pipeline.send.codec import LOGS
 from pipeline.send.deliver import Delivery, Limits, Refuse, Tally
 from pipeline.send.http import post
-from pipeline.send.loki.classify import classify
+from pipeline.send.loki.classify import NO_SCHEMA, classify
 from pipeline.send.loki.config import LokiConfig
 from pipeline.send.loki.external import ExternalLabels
 from pipeline.send.loki.parcel import unpack
@@ -137,7 +137,8 @@ class Loki:
 
         def judge(status: int, headers: Mapping[str, str], answer: bytes) -> Outcome:
             nonlocal words
-            words = answer.decode(errors="replace") if status in (400, 429, 500) else ""
+            is_about_entries = status in (400, 429) or NO_SCHEMA.encode() in answer
+            words = answer.decode(errors="replace") if is_about_entries else ""
             return classify(status, headers, answer, now_s=self._clock())
 
         outcome = await post(

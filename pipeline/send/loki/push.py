@@ -18,6 +18,7 @@ from pipeline.send.loki.words import read_behind, read_rate
 
 _AT_ONCE: Final = 8
 """Streams that are sent by themselves at the same time."""
+_DAY_NS: Final = 86_400 * 10**9
 
 
 class Answer(NamedTuple):
@@ -169,10 +170,24 @@ class Push:
         if isinstance(outcome, Retry):
             self._left(labels, sent, outcome, words)
             return False
+        if NO_SCHEMA in words:
+            return await self._too_early(labels, sent, outcome)
         if self.asks and read_behind(words) is not None:
             self.results.leave_entries(labels, sent, Retry(_reason(outcome), 0.0, perhaps_taken=True))
             return False
         return await self._halves(labels, sent, outcome)
+
+    async def _too_early(self, labels: bytes, sent: Sequence[Sent], outcome: Outcome) -> bool:
+        """Refuse the first entry's day, since Loki's schemas begin with a day; send the others. Loki has none of them.
+
+        In halves: days may be many, and none of the others need be any better.
+        """
+        behind_ns = (sent[0].entry.time_ns // _DAY_NS + 1) * _DAY_NS
+        early = [one for one in sent if one.entry.time_ns < behind_ns]
+        self.results.refuse([Refused(labels, one, _reason(outcome)) for one in early], _status(outcome))
+        rest = [one for one in sent if one.entry.time_ns >= behind_ns]
+        middle = len(rest) // 2
+        return any([await self._stream(labels, half) for half in (rest[:middle], rest[middle:]) if half])
 
     async def _halves(self, labels: bytes, sent: Sequence[Sent], outcome: Outcome) -> bool:
         """Send fewer entries at once, until the one is found that Loki does not take."""

@@ -144,6 +144,21 @@ async def test_a_stream_beyond_loki_s_limit_is_refused_and_no_other(tmp_path: Pa
         )
 
 
+async def test_entries_from_before_loki_s_first_schema_cost_no_others(tmp_path: Path) -> None:
+    """Loki fails at them with 500, for ever."""
+    now, letters = time.time_ns(), Letters()
+    old = [(SECOND + n, f"1970 {n}") for n in range(1000)] + [(800 * 24 * HOUR, "1972")]
+    mixed = stream("mixed", [*old, (now, "new"), (3 * SECOND, "again"), (now + 1, "newer")])
+    good = [(now + n, f"good {n}") for n in range(3)]
+    async with Loki(tmp_path / "loki") as loki, client_of(loki) as client:
+        await client.deliver([piece(stream("good", good[:1]))], letters.refuse)
+        tally = await client.deliver([piece(stream("good", good[1:]), mixed), piece(mixed, source=1)], letters.refuse)
+        found = await lines(loki)
+    assert found == ["good 0", "good 1", "good 2", "new", "newer"]
+    assert tally.delivered + tally.already + tally.refused == 2 + 2 * 1004
+    assert letters.lines() == sorted(2 * [*(line for _, line in old), "again"])
+
+
 async def test_what_was_in_doubt_is_asked_for_and_not_stored_twice(tmp_path: Path) -> None:
     now, letters = time.time_ns(), Letters()
     # More than a block (256 KiB): what lies in a block that was cut is not recognised by Loki itself.
