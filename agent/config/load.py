@@ -1,22 +1,20 @@
 """Reading the agent's file: each part by its model, then what spans them, and every mistake of all of it at once."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any
 
 from agent.config.agent import AgentConfig
+from agent.config.expand import expand
 from agent.config.files import matching
 from agent.config.promtail_file import expand_variables, is_promtails, take_promtails
 from agent.config.scrape import GlobalConfig, ScrapeConfig
+from agent.config.sections import Sections
 from agent.config.sharing import SharingConfig
 from agent.config.store import StoreGlobals, StoreSections
-from agent.config.unsupported import reason_for
-from pipeline.config import ConfigError, Document, Key, Mistake, parse, read, read_text, validate
+from pipeline.config import ConfigError, Document, Key, Mistake, parse, read, read_text
 from pipeline.send.config import RemoteWriteConfig
 
 if TYPE_CHECKING:
@@ -82,45 +80,18 @@ def build(
     return Loaded(config, tuple(map(str, reading.warnings)), document, at)
 
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
-
-
-def require_destination(config: AgentConfig, file: str) -> None:
-    """Refuse a configuration that sends nowhere, where an agent is to run by itself; raises ConfigError."""
-    if reasons := without_destination(config):
-        raise ConfigError([Mistake(file, 1, "", reason) for reason in reasons])
-
-
-def without_destination(config: AgentConfig) -> list[str]:
-    """Return which signals go nowhere, each in a sentence."""
-    if config.gateway is not None:
-        return []
-    reads = config.logs is not None and config.logs.reads
-    scrapes = bool(config.scrape_configs or config.scrape_config_files) or config.operator is not None
-    reasons = []
-    if not config.remote_write and (scrapes or not reads):
-        reasons.append("names no destination: an agent needs gateway or remote_write")
-    if config.logs is not None and reads and not config.logs.all_clients:
-        reasons.append("names no destination for logs: they need gateway or clients (a Loki)")
-    return reasons
-
-
 def included(file: Path, patterns: Iterable[str]) -> Iterator[Path]:
     """Yield the files that a file's `scrape_config_files` match now."""
     for pattern in patterns:
         yield from matching(file.parent / pattern)  # The pattern alone, if it is absolute.
 
 
-class _Reading:
-    """One file being read: mistakes gather while it goes on."""
+class _Reading(Sections):
+    """One file being read, with those that it includes."""
 
     def __init__(self, document: Document, at: Key, environment: Mapping[str, str], check_files: bool) -> None:
-        self.document = document
-        self.at = at
+        super().__init__(document, at, check_files)
         self.environment = environment
-        self.check_files = check_files
-        self.mistakes: list[Mistake] = []
-        self.warnings: list[Mistake] = []
         self._job_places: dict[str, str] = {}
 
     def config(self, value: dict[str, Any]) -> AgentConfig | None:
@@ -128,7 +99,7 @@ class _Reading:
         store = self._leave_out_store(value)
         jobs = value.pop("scrape_configs", None)
         writes = value.pop("remote_write", None)
-        rest = self._section(AgentConfig, value)
+        rest = self.section(AgentConfig, value)
         given = rest.global_config if rest is not None else GlobalConfig()
         scrape_configs = list(self._jobs(self.document, jobs, self.at, given))
         for path in included(Path(self.document.file), rest.scrape_config_files if rest is not None else ()):
@@ -156,14 +127,12 @@ class _Reading:
         # Only an agent that reads logs pays for what their stages take.
         from agent.config.promtail import LogsConfig, of_no_effect
 
-        logs = self._section(LogsConfig, section, at)
+        logs = self.section(LogsConfig, section, at)
         if logs is None:
             return None
-        self._check_files(self.document, logs, at)
+        self.check_secrets(self.document, logs, at)
         if found := of_no_effect(logs):
-            named = ", ".join(f"{'.'.join(key)} (line {self.document.line_of((*at, *key))})" for key in found)
-            reason = f"read and of no effect (docs/promtail.md says why): {named}"
-            self.warnings.append(Mistake(self.document.file, self.document.line_of((*at, *found[0])), "", reason))
+            self.warn_of(found, "read and of no effect (docs/promtail.md says why)", at)
         if is_promtail and logs.server.http_listen_port and value.get("admin") is None:
             value["admin"] = f"{logs.server.http_listen_address}:{logs.server.http_listen_port}"
         return logs
@@ -201,46 +170,24 @@ class _Reading:
     def _leave_out_store(self, value: dict[str, Any]) -> bool:
         """Take the store's keys out of `value`; return whether what they say is right."""
         names = [name for name in StoreSections.model_fields if value.get(name) is not None]
-        right = self._section(StoreSections, {name: value.pop(name) for name in names}) is not None
+        right = self.section(StoreSections, {name: value.pop(name) for name in names}) is not None
         found: list[Key] = [(*self.at, name) for name in names]
         if isinstance(value.get("global"), dict):
             value["global"] = dict(value["global"])
             names = [name for name in StoreGlobals.model_fields if value["global"].get(name) is not None]
             part = {name: value["global"].pop(name) for name in names}
-            right = self._section(StoreGlobals, part, (*self.at, "global")) is not None and right
+            right = self.section(StoreGlobals, part, (*self.at, "global")) is not None and right
             found += [(*self.at, "global", name) for name in names]
         if found:
-            named = ", ".join(f"{'.'.join(map(str, key))} (line {self.document.line_of(key)})" for key in found)
-            reason = f"an agent evaluates no rules and keeps no series; of no effect here: {named}"
-            self.warnings.append(Mistake(self.document.file, self.document.line_of(found[0]), "", reason))
+            self.warn_of(found, "an agent evaluates no rules and keeps no series; of no effect here")
         return right
 
-    def _section(self, model: type[ModelT], value: Any, at: Key | None = None) -> ModelT | None:
-        return self._validated(self.document, model, value, self.at if at is None else at)
-
-    def _validated(self, document: Document, model: type[ModelT], value: Any, at: Key) -> ModelT | None:
-        try:
-            return validate(document, model, value, at)
-        except ConfigError as error:
-            self.mistakes += [reason_for(mistake) for mistake in error.mistakes]
-            return None
-
-    def _list(self, document: Document, name: str, value: Any, at: Key) -> Iterator[tuple[Key, Any]]:
-        """Yield the entries of a list of sections, and where each stands."""
-        if value is None:
-            return
-        if not isinstance(value, list):
-            self.mistakes.append(document.mistake((*at, name), "must be a list"))
-            return
-        for index, entry in enumerate(value):
-            yield (*at, name, index), entry
-
     def _jobs(self, document: Document, value: Any, at: Key, given: GlobalConfig) -> Iterator[ScrapeConfig]:
-        for key, entry in self._list(document, "scrape_configs", value, at):
+        for key, entry in self.entries(document, "scrape_configs", value, at):
             if entry is None:
                 self.mistakes.append(document.mistake(key, "empty or null scrape config section"))
                 continue
-            job = self._validated(document, ScrapeConfig, entry, key)
+            job = self.validated(document, ScrapeConfig, entry, key)
             if job is None:
                 continue
             place = f"{document.file}:{document.line_of(key)}"
@@ -251,7 +198,7 @@ class _Reading:
                 yield job.inherit(given)
             except ValueError as error:
                 self.mistakes.append(document.mistake(key, str(error)))
-            self._check_files(document, job, key)
+            self.check_secrets(document, job, key)
 
     def _included_jobs(self, path: Path, given: GlobalConfig) -> list[ScrapeConfig]:
         try:
@@ -268,11 +215,11 @@ class _Reading:
 
     def _remote_writes(self, value: Any, given: GlobalConfig) -> Iterator[RemoteWriteConfig]:
         names: set[str] = set()
-        for key, entry in self._list(self.document, "remote_write", value, self.at):
+        for key, entry in self.entries(self.document, "remote_write", value, self.at):
             if entry is None:
                 self.mistakes.append(self.document.mistake(key, "empty or null remote write config section"))
                 continue
-            write = self._section(RemoteWriteConfig, entry, key)
+            write = self.section(RemoteWriteConfig, entry, key)
             if write is None:
                 continue
             if write.name in names:
@@ -287,7 +234,7 @@ class _Reading:
                 # Prometheus loads such a file too, and then cannot send.
                 reason = "begins with neither http:// nor https://: nothing can be sent there"
                 self.warnings.append(self.document.mistake((*key, "url"), reason))
-            self._check_files(self.document, write, key)
+            self.check_secrets(self.document, write, key)
             yield write
 
     def _with_external_labels(self, config: AgentConfig) -> GlobalConfig:
@@ -295,72 +242,15 @@ class _Reading:
         labels = {}
         key = (*self.at, "global", "external_labels")
         for name, value in config.global_config.external_labels.items():
-            missing: list[str] = []
-            labels[name] = expand(value, partial(_look_up, self.environment, missing))
+            labels[name], missing = expand(value, self.environment)
             for variable in missing:
                 reason = f"the environment has no variable {variable}, or an empty one"
                 self.warnings.append(self.document.mistake((*key, name), reason))
         if config.cluster:
             labels[config.cluster_label] = config.cluster
-        self._check_files(self.document, config, self.at)
+        self.check_secrets(self.document, config, self.at)
         return config.global_config.model_copy(update={"external_labels": {k: v for k, v in labels.items() if v}})
-
-    def _check_files(self, document: Document, section: BaseModel, at: Key) -> None:
-        if self.check_files:
-            for key, path in secret_files(section):
-                try:
-                    with path.open("rb"):
-                        pass
-                except OSError as error:
-                    reason = f"cannot be read: {path}: {error.strerror}"
-                    self.mistakes.append(document.mistake((*at, *key), reason))
-
-
-def secret_files(section: BaseModel) -> Iterator[tuple[Key, Path]]:
-    """Yield the files of certificates, tokens and passwords that a section names, with their keys."""
-    for name, field in type(section).model_fields.items():
-        yield from _files_in(getattr(section, name), (field.alias or name,))
-
-
-_OWN_FILES: Final = ("path", "filename", "scrape_failure_log_file")
-"""Keys of files and folders that need not be there."""
-
-
-def _files_in(value: Any, key: Key) -> Iterator[tuple[Key, Path]]:
-    if isinstance(value, BaseModel):
-        for inner, path in secret_files(value):
-            yield (*key, *inner), path
-    elif isinstance(value, dict):
-        for name, entry in value.items():
-            yield from _files_in(entry, (*key, name))
-    elif isinstance(value, tuple):
-        # Patterns of file_sd_configs may match nothing yet.
-        if key[-1] != "file_sd_configs":
-            for index, entry in enumerate(value):
-                yield from _files_in(entry, (*key, index))
-    elif isinstance(value, Path) and key[-1] not in _OWN_FILES:
-        yield key, value
-
-
-_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|(\{)|([*#$@!?\-0-9]|[A-Za-z_][A-Za-z0-9_]*))", re.ASCII)
-
-
-def expand(text: str, look_up: Callable[[str], str]) -> str:
-    """Replace `$NAME` and `${NAME}`, and `$$` by a dollar, by the rules of Go's `os.Expand`."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1] or match[3]
-        return "" if not name else "$" if name == "$" else look_up(name)
-
-    return _VARIABLE.sub(value, text)
 
 
 def _order(first: str, mistake: Mistake) -> tuple[bool, str, int, str, str]:
     return mistake.file != first, mistake.file, mistake.line, mistake.key, mistake.reason
-
-
-def _look_up(environment: Mapping[str, str], missing: list[str], name: str) -> str:
-    value = environment.get(name, "")
-    if not value:
-        missing.append(name)
-    return value
