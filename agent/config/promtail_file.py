@@ -16,9 +16,11 @@ _ONLY_PROMTAILS: Final = frozenset(("client", "clients", "positions", "limits_co
 _ONLY_IN_JOBS: Final = frozenset(
     (
         *("pipeline_stages", "journal", "syslog", "loki_push_api", "kafka", "encoding", "decompression", "gelf"),
-        *("windows_events", "gcplog", "cloudflare", "heroku_drain", "azure_event_hubs"),
+        *("windows_events", "gcplog", "cloudflare", "heroku_drain", "azure_event_hubs", "kubernetes_events"),
     )
 )
+
+_PATH: Final = "__path__"
 
 
 def is_promtails(value: Mapping[str, Any]) -> bool:
@@ -28,7 +30,22 @@ def is_promtails(value: Mapping[str, Any]) -> bool:
     if value.keys() & _ONLY_PROMTAILS:
         return True
     jobs = value.get("scrape_configs")
-    return isinstance(jobs, list) and any(isinstance(job, dict) and job.keys() & _ONLY_IN_JOBS for job in jobs)
+    return isinstance(jobs, list) and any(
+        isinstance(job, dict) and (job.keys() & _ONLY_IN_JOBS or _names_files(job)) for job in jobs
+    )
+
+
+def _names_files(job: Mapping[str, Any]) -> bool:
+    """Return whether a job says which files to read: the label is nothing to a scrape job."""
+    groups, rules = job.get("static_configs"), job.get("relabel_configs")
+    labels = [group.get("labels") for group in _mappings(groups)]
+    return any(_PATH in each for each in _mappings(labels)) or any(
+        rule.get("target_label") == _PATH for rule in _mappings(rules)
+    )
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def take_promtails(value: dict[str, Any]) -> dict[str, Any]:

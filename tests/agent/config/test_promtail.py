@@ -89,6 +89,19 @@ def test_a_promtails_file_may_have_the_agents_own_keys_beside(tmp_path: Path) ->
     assert config.global_config.external_labels == {"cluster": "c1"}
 
 
+@pytest.mark.parametrize(
+    "job",
+    [
+        FILES,
+        "kubernetes_events: {elected: false}",
+        "kubernetes_sd_configs: [{role: pod}], relabel_configs: [{target_label: __path__, replacement: /x}]",
+    ],
+)
+def test_a_promtails_file_without_clients_is_told_by_its_jobs(tmp_path: Path, job: str) -> None:
+    text = f"gateway: {{url: 'http://gateway:15611'}}\ncluster: c1\nscrape_configs: [{{job_name: a, {job}}}]\n"
+    assert [one.pool for one in logs_of(tmp_path, text).scrape_configs] == ["logs/a"]
+
+
 def test_an_agents_file_has_promtails_in_a_section(tmp_path: Path) -> None:
     text = f"""\
 scrape_configs: [{{job_name: a, static_configs: [{{targets: ["h:1"]}}]}}]
