@@ -32,6 +32,16 @@ class RequestArguments(TypedDict, total=False):
     middlewares: tuple[aiohttp.ClientMiddlewareType, ...]
 
 
+def why_no_answer(error: Exception) -> str:
+    """Say in few words why a request got no answer; aiohttp's own for a refused connection are about its settings."""
+    if isinstance(error, aiohttp.ClientSSLError) or not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error) or type(error).__name__
+    cause, number = error.os_error, error.os_error.errno or 0
+    # asyncio words what the system says anew; a resolver's own numbers are below 0.
+    reason = os.strerror(number) if number > 0 else cause.strerror or str(cause)
+    return f"cannot connect to {error.host}:{error.port}: {reason}"
+
+
 class HttpAccess:
     """Turns one `HttpClientConfig` into the arguments of requests; holds what was read from files, and the token.
 

@@ -9,6 +9,7 @@ import aiohttp
 import click
 
 from pipeline.config import ConfigError
+from pipeline.http_client import why_no_answer
 
 USUAL_URLS = ("http://127.0.0.1:15694", "http://127.0.0.1:15690")
 _COLUMNS = (
@@ -39,7 +40,7 @@ def status(url: str | None, file: Path | None, as_json: bool) -> None:
         raise click.ClickException(str(error)) from error
     except aiohttp.ClientConnectorError as error:
         if url or file:
-            raise click.ClickException(f"no status: {error}") from error
+            raise click.ClickException(f"no status: {why_no_answer(error)}") from error
         raise click.ClickException(
             f"no ingester answers at {' or '.join(USUAL_URLS)}: give --url, or --config"
         ) from error

@@ -8,7 +8,7 @@ import aiohttp
 
 from pipeline.delivery import Outcome, Retry
 from pipeline.errors import TransientError
-from pipeline.http_client import HttpAccess
+from pipeline.http_client import HttpAccess, why_no_answer
 
 _LARGE_BODY_BYTES: Final = 2**20
 
@@ -44,9 +44,9 @@ async def post(
     except aiohttp.ClientSSLError as error:
         return Retry(str(error), alarm=True)
     except aiohttp.ClientConnectorError as error:
-        return Retry(str(error))
+        return Retry(why_no_answer(error))
     except (aiohttp.ClientError, OSError) as error:
-        return Retry(str(error) or type(error).__name__, perhaps_taken=True)
+        return Retry(why_no_answer(error), perhaps_taken=True)
 
 
 async def read_answer(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -13,10 +13,11 @@ from aiohttp.test_utils import TestServer
 from pydantic import ValidationError
 
 from pipeline.errors import TransientError
-from pipeline.http_client import HttpAccess
+from pipeline.http_client import HttpAccess, why_no_answer
 from pipeline.http_config import HttpClientConfig
 from tests.certificates import CA, CLIENT, CLIENT_KEY, SERVER, SERVER_KEY
 from tests.pipeline.proxy import proxying
+from tests.servers.processes import free_port
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -352,3 +353,16 @@ async def test_no_token_is_a_failure_that_may_pass() -> None:
 def test_what_contradicts_itself_is_refused(keys: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         HttpClientConfig.model_validate(keys)
+
+
+async def test_that_nobody_listens_is_said_in_few_words() -> None:
+    port = free_port()
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorError) as refused:
+            await session.get(f"http://127.0.0.1:{port}/")
+        with pytest.raises(aiohttp.ClientConnectorError) as unknown:
+            await session.get("http://name.invalid:1/")
+    assert why_no_answer(refused.value) == f"cannot connect to 127.0.0.1:{port}: Connection refused"
+    assert why_no_answer(unknown.value).startswith("cannot connect to name.invalid:1: ")
+    assert "ssl:" not in why_no_answer(unknown.value)
+    assert why_no_answer(aiohttp.ServerDisconnectedError()) == "Server disconnected"

@@ -33,7 +33,7 @@ from elastic_transport import (
 from ingester.sinks.elasticsearch.config import ElasticsearchConfig
 from pipeline.delivery import Retry
 from pipeline.errors import PipelineError
-from pipeline.http_client import HttpAccess
+from pipeline.http_client import HttpAccess, why_no_answer
 from pipeline.seldom import quieten
 
 NDJSON: Final = "application/x-ndjson"
@@ -156,7 +156,7 @@ def _node_class(session: aiohttp.ClientSession, access: HttpAccess) -> type[Base
             except aiohttp.ClientSSLError as error:
                 raise TlsError(str(error), errors=(error,)) from error
             except (aiohttp.ClientError, OSError) as error:
-                raise ConnectionError(str(error) or type(error).__name__, errors=(error,)) from error
+                raise ConnectionError(why_no_answer(error), errors=(error,)) from error
             took_s = time.monotonic() - started_s
             return TransportApiResponse(
                 ApiResponseMeta(response.status, "1.1", HttpHeaders(response.headers), took_s, self.config), content

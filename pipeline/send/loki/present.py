@@ -14,7 +14,7 @@ import aiohttp
 
 from pipeline.delivery import Retry
 from pipeline.errors import TransientError
-from pipeline.http_client import HttpAccess
+from pipeline.http_client import HttpAccess, why_no_answer
 from pipeline.send.classify import reason_of
 from pipeline.send.http import read_answer
 from pipeline.send.loki.classify import TOO_LARGE
@@ -100,7 +100,7 @@ class Presence:
         except TransientError as error:
             return Retry(str(error), error.retry_after_s, alarm=True)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return Retry(f"what is stored already cannot be asked: {str(error) or type(error).__name__}")
+            return Retry(f"what is stored already cannot be asked: {why_no_answer(error)}")
 
 
 def _judge(status: int, body: bytes) -> list[Any] | Retry:
