@@ -35,8 +35,8 @@ DOWN_PER_S: Final = 2_000
 SEED: Final = 5
 NUMBER: Final = re.compile(r"n=([a-z]+)-(\d+) ")
 DRAIN_S: Final = 600.0
-STILL_S: Final = 20.0
-"""No sink is quiet for so long while something is left for it: back-off between tries ends sooner."""
+STILL_S: Final = 40.0
+"""No sink is quiet for so long while something is left for it: it tries again after half a minute at most."""
 PATIENT: Final = {"indices.breaker.total.use_real_memory": "false"}
 """Garbage that is not collected yet keeps nobody from reading everything."""
 UNLIMITED: Final = {"ingestion_rate_mb": 1000, "ingestion_burst_size_mb": 1000, "per_stream_rate_limit": "1GB"}

@@ -7,27 +7,15 @@ import re
 from typing import Annotated, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.config import Bytes, parse_duration_s
+from pipeline.config import Bytes
 from pipeline.delivery import Backoff
+from pipeline.go_duration import GoSeconds
 from pipeline.http_config import RESERVED_HEADERS, HttpClientConfig, NullableSection, off
 
-_GO_DURATION: Final = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)")
-_GO_UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _REQUEST_BYTES: Final = 7 * 2**19
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-
-
-def parse_go_duration_s(text: object) -> float:
-    """Read a duration as Go (`1m30s`, `1.5s`) or Prometheus (`1d`) writes it, in seconds; raises ValueError."""
-    if isinstance(text, str) and (parts := _GO_DURATION.findall(text)) and "".join(parts) == text:
-        units = ((part.lstrip("0123456789."), part) for part in parts)
-        return sum(float(part.removesuffix(unit)) * _GO_UNITS_S[unit] for unit, part in units)
-    return parse_duration_s(text)
-
-
-GoSeconds = Annotated[float, BeforeValidator(lambda v: v if isinstance(v, float) else parse_go_duration_s(v))]
 
 
 def _parse_url(text: str) -> str:
@@ -52,8 +40,8 @@ class BackoffConfig(NullableSection):
 
     min_period: GoSeconds = 0.5
     """The first delay."""
-    max_period: GoSeconds = 300.0
-    """The longest delay."""
+    max_period: GoSeconds = 30.0
+    """The longest delay; promtail's 5m would leave a Loki that is back without lines for minutes."""
     max_retries: int = 10
     """Read and of no effect: what Loki does not take is tried again until it does."""
 
