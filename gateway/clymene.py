@@ -14,10 +14,11 @@ from msgspec.json import Decoder
 
 from gateway.refusal import Refusal
 from pipeline.receive.errors import BadRequestError
-from pipeline.receive.loki_json import LegacyStream, check_json, legacy_streams, valid_utf8
+from pipeline.receive.loki_json import LegacyStream, check_json, legacy_streams
 from pipeline.receive.loki_push import encode_streams
 from pipeline.wire.errors import MalformedError
 from pipeline.wire.protobuf import fields
+from pipeline.wire.utf8 import as_utf8
 
 _BATCH: Final = 0x0A
 
@@ -45,7 +46,7 @@ def read_batch(body: bytes, max_bytes: int) -> ClymeneBatch | Refusal:
     """Read a batch in JSON, of so many entries as JSON of `max_bytes` may have."""
     try:
         check_json(body, max_bytes)
-        found = _PRODUCER_BATCH.decode(valid_utf8(body))
+        found = _PRODUCER_BATCH.decode(as_utf8(body))
         streams = legacy_streams(one for one in (found.batch.streams or {}).values() if one is not None)
         return ClymeneBatch(found.tenant, encode_streams(streams))
     except BadRequestError as error:

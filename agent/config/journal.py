@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from agent.config.lists import LabelMap
+from pipeline.go_duration import GoSeconds
 from pipeline.http_config import NullableSection
-from pipeline.send.loki.config import GoSeconds
 
 
 def _matches(text: str) -> str:

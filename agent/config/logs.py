@@ -14,8 +14,8 @@ from agent.config.kubernetes_events import KubernetesEventsConfig
 from agent.config.loki_push import LokiPushConfig
 from agent.config.stages import PipelineStages
 from agent.config.syslog import SyslogConfig
+from pipeline.go_duration import GoSeconds
 from pipeline.http_config import NullableSection
-from pipeline.send.loki.config import GoSeconds
 
 INPUTS: Final = ("journal", "syslog", "loki_push_api", "kafka", "kubernetes_events")
 """The keys of a job that say where entries come from, other than discovery."""

@@ -11,9 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from agent.config.logs import LogScrapeConfig
 from agent.config.promtail_server import ServerConfig
 from pipeline.config import parse_bytes
+from pipeline.go_duration import GoSeconds
 from pipeline.http_config import NullableSection, off
 from pipeline.relabel import a_rule
-from pipeline.send.loki.config import GoSeconds, LokiConfig
+from pipeline.send.loki.config import LokiConfig
 
 
 def _size(value: object) -> int:

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from agent.stages.lang.durations import parse_go_duration_ns
 from agent.stages.lang.layout import compile_layout
 from agent.stages.lang.paths import compile_path
 from agent.stages.lang.regex import compile_regex
 from agent.stages.template.parse import compile_template
 from pipeline.config import Section, parse_bytes
+from pipeline.go_duration import parse_go_duration_ns
 
 
 def _regex(message: str, pattern: str) -> str:

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from agent.config.lists import LabelMap
 from pipeline.config import FilePath, ListenAddress
+from pipeline.go_duration import GoSeconds
 from pipeline.http_config import NullableSection
-from pipeline.send.loki.config import GoSeconds
 
 
 class ListenTlsConfig(NullableSection):

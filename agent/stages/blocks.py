@@ -33,17 +33,6 @@ def first_time_ns(now_ns: int, next_ns: int) -> int:
     return next_ns if now_ns < next_ns < now_ns + _NS_PER_S else now_ns
 
 
-def as_utf8(block: bytes) -> bytes:
-    """Return a block with U+FFFD for what is not UTF-8."""
-    if block.isascii():
-        return block
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return block.decode("utf-8", "replace").encode()
-    return block
-
-
 def one_by_one(labels: Mapping[str, str], first: Then) -> Lines:
     """Return how a block goes through stages line by line."""
     labels = dict(labels)

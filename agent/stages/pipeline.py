@@ -6,10 +6,11 @@ from typing import Any
 
 from agent.logs.chunk import Chunk
 from agent.logs.entry import Entry
-from agent.stages.blocks import Lines, as_utf8, first_time_ns
+from agent.stages.blocks import Lines, first_time_ns
 from agent.stages.held import held_entries
 from agent.stages.step import Run, Then
 from agent.stages.streams import Streams
+from pipeline.wire.utf8 import as_utf8
 
 
 class SourcePipeline:

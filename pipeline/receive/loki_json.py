@@ -14,6 +14,7 @@ from msgspec.json import Decoder
 from pipeline.receive.errors import BadRequestError
 from pipeline.receive.go_json import read_go_time_ns
 from pipeline.wire.loki import MAX_TIME_NS, MIN_TIME_NS, Entry, Pairs, Stream, encode_labels
+from pipeline.wire.utf8 import as_utf8
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 
@@ -61,7 +62,7 @@ def read_json(body: bytes, max_bytes: int, *, legacy: bool) -> list[Stream]:
     """Return the streams of a push request; raises BadRequestError (400, and 413 as `check_json`)."""
     check_json(body, max_bytes)
     try:
-        body = valid_utf8(body)
+        body = as_utf8(body)
         if legacy:
             return legacy_streams(_LEGACY_REQUEST.decode(body).streams)
         return [Stream(_labels(one.stream), _entries(one.values)) for one in _REQUEST.decode(body).streams]
@@ -84,16 +85,6 @@ def check_json(body: bytes, max_bytes: int) -> None:
     entries = body.count(b"[") + body.count(b"{")
     if entries > max(1000, max_bytes // 64):
         raise BadRequestError(413, f"up to {entries} entries; {max_bytes // 64} are allowed, so send smaller requests")
-
-
-def valid_utf8(body: bytes) -> bytes:
-    """Return a body with U+FFFD for what is not UTF-8 in it."""
-    try:
-        if not body.isascii():
-            body.decode()
-    except UnicodeDecodeError:
-        return body.decode(errors="replace").encode()
-    return body
 
 
 def _labels(labels: dict[str, Raw]) -> str:

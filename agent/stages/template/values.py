@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from agent.stages.values import float_text
+
 
 class TemplateError(Exception):
     """A template that cannot be written with these values."""
@@ -53,13 +55,10 @@ def inner(value: Any) -> str:
 
 def show_float(value: float) -> str:
     """Print a number as Go's `%v` does: with an exponent below 1e-4 and from 1e21."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
-    if value and not 1e-4 <= abs(value) < 1e21:
+    if math.isfinite(value) and value and not 1e-4 <= abs(value) < 1e21:
         mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
         return f"{mantissa}e{exponent[0]}{exponent[1:]:0>2}"
-    text = format(Decimal(repr(value)), "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return float_text(value)
 
 
 def is_true(value: Any) -> bool:

@@ -1,8 +1,13 @@
-"""Durations as Go's time.ParseDuration reads them: `1h30m`, `1.5s`, `250ms`."""
+"""Durations as Go's time.ParseDuration reads them, and so promtail and Loki: `1h30m`, `1.5s`, `250ms`."""
 
 import re
+from contextlib import suppress
 from fractions import Fraction
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator
+
+from pipeline.config import parse_duration_s
 
 _UNITS_NS: Final = {
     "ns": 1,
@@ -38,3 +43,15 @@ def parse_go_duration_ns(text: str) -> int:
     if not -(2**63) <= nanoseconds < 2**63:
         raise ValueError(f'time: invalid duration "{text}"')
     return nanoseconds
+
+
+def parse_go_duration_s(text: object) -> float:
+    """Read a duration as Go (`1m30s`, `1.5s`) or Prometheus (`1d`) writes it, in seconds; raises ValueError."""
+    if isinstance(text, str) and text[:1] not in ("+", "-"):
+        with suppress(ValueError):
+            return parse_go_duration_ns(text) / 1e9
+    return parse_duration_s(text)
+
+
+GoSeconds = Annotated[float, BeforeValidator(lambda v: v if isinstance(v, float) else parse_go_duration_s(v))]
+"""A duration of a configuration, in seconds, none of them below zero."""
