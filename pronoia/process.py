@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import json
 import logging
+import os
 import sys
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -56,6 +57,8 @@ def keep_memory_together() -> None:
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run to the end, on uvloop where it is installed."""
     keep_memory_together()
+    # Programs that are started (journalctl) replace their process at once; gRPC would warn of each on standard error.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         import uvloop
     except ModuleNotFoundError:
