@@ -1,6 +1,7 @@
 """Where the commands that look into an ingester ask: the running one, or the log itself where none runs."""
 
 import asyncio
+import importlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,15 +13,16 @@ import aiohttp
 import click
 from prometheus_client import CollectorRegistry
 
-from gateway.config import GatewayConfig
 from ingester.config import IngesterConfig
 from ingester.desk import Desk
 from ingester.sinks import Sink
 from ingester.sinks.kinds import KINDS, SinkTools
 from pipeline import config as configuration
+from pipeline.config import Address
 from pipeline.errors import PermanentError, TransientError
 from pipeline.log.open import open_log
 from pipeline.telemetry import IngesterMetrics, LogMetrics
+from pronoia.agent_file import kind_of
 from pronoia.component import log_within
 from pronoia.status import USUAL_URLS
 
@@ -122,7 +124,7 @@ async def desk_of(file: Path | None, url: str | None, data: Path) -> AsyncIterat
         if url is not None:
             yield RemoteDesk(session, url.rstrip("/"))
             return
-        config, admins = (None, list(USUAL_URLS)) if file is None else _load(file)
+        config, admins = (None, list(USUAL_URLS)) if file is None else _load(file, data)
         for admin in admins:
             if await _answers(session, admin):
                 yield RemoteDesk(session, admin)
@@ -144,21 +146,20 @@ async def desk_of(file: Path | None, url: str | None, data: Path) -> AsyncIterat
         yield LocalDesk(desk)
 
 
-def where_served(file: Path) -> list[str]:
+def where_served(file: Path, data: Path = Path("data")) -> list[str]:
     """Return the URLs where the ingester of a configuration may be served; raises ConfigError."""
-    return _load(file)[1]
+    return _load(file, data)[1]
 
 
-def _load(file: Path) -> tuple[IngesterConfig, list[str]]:
+def _load(file: Path, data: Path) -> tuple[IngesterConfig, list[str]]:
     """Read an ingester's configuration, or that of `pronoia up`; return it, and the URLs where it may be served."""
     document = configuration.read(file)
-    sections = document.value
-    if not isinstance(sections, dict) or not isinstance(sections.get("ingester"), dict):
-        config = configuration.validate(document, IngesterConfig)
-        return config, [f"http://{config.admin.host}:{config.admin.port}"]
-    config = configuration.validate(document, IngesterConfig, sections["ingester"], ("ingester",))
-    gateway = configuration.validate(document, GatewayConfig, sections.get("gateway") or {}, ("gateway",))
-    return config, [f"http://{part.host}:{part.port}" for part in (gateway.listen.admin, config.admin)]
+    if kind_of(document.value) == "up":
+        plan = importlib.import_module("pronoia.plan").make_plan(file, data, Address(host="127.0.0.1", port=9100))
+        admins = [plan.gateway.listen.admin, plan.ingester.admin]
+        return plan.ingester, [f"http://{admin.host}:{admin.port}" for admin in admins]
+    config = configuration.validate(document, IngesterConfig)
+    return config, [f"http://{config.admin.host}:{config.admin.port}"]
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
