@@ -3,10 +3,10 @@
 import re
 from typing import Annotated, Any, Literal
 
-import re2
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from pipeline.config import Section
+from pipeline.regex import compile_re2
 
 Action = Literal[
     "replace",
@@ -36,14 +36,10 @@ def is_label_name(name: str, legacy: bool = False) -> bool:
 
 def compile_regex(text: str) -> Any:
     """Compile a regex the way a rule uses it; raises ValueError with RE2's reason."""
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return re2.compile(f"^(?s:{text})$", options)
-    except re2.error as error:
-        reason = error.args[0]
-        said = reason.decode() if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"error parsing regexp: {said}") from error
+        return compile_re2(f"^(?s:{text})$")
+    except ValueError as error:
+        raise ValueError(f"error parsing regexp: {error}") from error
 
 
 def _regex(text: str) -> str:

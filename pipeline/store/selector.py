@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-import re2
-
 from pipeline.errors import PermanentError
+from pipeline.regex import compile_re2
 
 NAME = "__name__"
 
@@ -48,12 +47,9 @@ class Matcher:
         if self.operator is Operator.NOT_EQUAL:
             return lambda found: found != value
         try:
-            options = re2.Options()
-            options.log_errors = False
-            pattern = re2.compile(value, options)
-        except re2.error as error:
-            reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-            raise SelectorError(f"not a regular expression of RE2: {value!r}: {reason}") from error
+            pattern = compile_re2(value)
+        except ValueError as error:
+            raise SelectorError(f"not a regular expression of RE2: {value!r}: {error}") from error
         if self.operator is Operator.MATCHES:
             return lambda found: pattern.fullmatch(found) is not None
         return lambda found: pattern.fullmatch(found) is None

@@ -11,6 +11,8 @@ from typing import Any, Final, cast
 
 import re2
 
+from pipeline.regex import compile_re2
+
 Span = tuple[int, int]
 """Where a group is, in bytes; (-1, -1) where it took no part."""
 
@@ -20,15 +22,10 @@ _ANYWHERE: Final = re2._Anchor.UNANCHORED
 
 
 def _compiled(pattern: str, *, captures: bool) -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    options.never_capture = not captures
     try:
-        return re2.compile(pattern.encode(), options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else error
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"error parsing regexp: {text}: `{pattern}`") from error
+        return compile_re2(pattern.encode(), captures=captures)
+    except ValueError as error:
+        raise ValueError(f"error parsing regexp: {error}: `{pattern}`") from error
 
 
 class Regex:

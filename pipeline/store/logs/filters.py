@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import re2
-
+from pipeline.regex import compile_re2
 from pipeline.store.logs.literals import literals
 from pipeline.store.selector import SelectorError
 from pipeline.wire.loki import Pairs
@@ -121,13 +120,10 @@ def _is_indexed(trigram: str) -> bool:
 
 
 def _compile(pattern: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return re2.compile(pattern.encode(), options)
-    except (re2.error, UnicodeEncodeError) as error:
-        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-        raise SelectorError(f"not a regular expression of RE2: {pattern!r}: {reason}") from error
+        return compile_re2(pattern.encode())
+    except ValueError as error:  # UnicodeEncodeError among them
+        raise SelectorError(f"not a regular expression of RE2: {pattern!r}: {error}") from error
 
 
 def may_hold(folded: str, needles: Sequence[str]) -> bool:
