@@ -12,7 +12,7 @@ from aiohttp import web
 from console.prometheus_api import BadRequestError, answer
 from console.sources import Plain
 from pipeline.store.logs import LEVELS, Found, LogStore, Query, parse_text
-from pipeline.store.logs.entry import MAX_NS
+from pipeline.store.logs.entry import MAX_NS, clamped
 from pipeline.store.selector import Matcher, Operator
 
 MAX_ENTRIES: Final = 1_000
@@ -115,14 +115,10 @@ def _query(parameters: Mapping[str, str]) -> Query:
     return Query(
         matchers=_matchers(parameters),
         text=parse_text(parameters.get("q", "")),
-        start_ns=_clamped(_whole(parameters, "start", -MAX_NS // _MS)),
-        end_ns=_clamped(_whole(parameters, "end", MAX_NS // _MS)) + 1,
+        start_ns=clamped(_whole(parameters, "start", -MAX_NS // _MS) * _MS),
+        end_ns=clamped(_whole(parameters, "end", MAX_NS // _MS) * _MS) + 1,
         levels=frozenset("" if name == "none" else name for name in parameters.get("levels", "").split(",") if name),
     )
-
-
-def _clamped(ms: int) -> int:
-    return max(-MAX_NS, min(ms * _MS, MAX_NS))
 
 
 def _matchers(parameters: Mapping[str, str]) -> tuple[Matcher, ...]:

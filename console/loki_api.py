@@ -19,7 +19,7 @@ from console.prometheus_api import BadRequestError
 from pipeline.config import parse_duration_s
 from pipeline.errors import PermanentError, TransientError
 from pipeline.store.logs import Found, LogStore, Query
-from pipeline.store.logs.entry import MAX_NS
+from pipeline.store.logs.entry import clamped
 from pipeline.store.logs.logql import parse_logql
 from pipeline.store.logs.query import Place
 from pipeline.store.selector import Matcher, parse_braces
@@ -115,7 +115,7 @@ def read_query(parameters: MultiMapping[str], now_s: float) -> tuple[Query, int]
     except ValueError as error:
         raise BadRequestError(f"since is not a duration: {parameters['since']!r}") from error
     start_ns = _time_ns(parameters, "start", min(end_ns, now_ns) - since_ns)
-    query = replace(parse_logql(parameters.get("query", "")), start_ns=_clamped(start_ns), end_ns=_clamped(end_ns))
+    query = replace(parse_logql(parameters.get("query", "")), start_ns=clamped(start_ns), end_ns=clamped(end_ns))
     return query, _limit(parameters)
 
 
@@ -161,7 +161,3 @@ def _time_ns(parameters: MultiMapping[str], name: str, default: int) -> int:
         return int(text)
     except (ValueError, OverflowError) as error:
         raise BadRequestError(f"{name} is not a time: {text!r}") from error
-
-
-def _clamped(time_ns: int) -> int:
-    return max(-MAX_NS, min(time_ns, MAX_NS))

@@ -3,15 +3,12 @@
 Entries are acknowledged once their request is in the table `pending`; they also lie in memory, by stream. Every half
 hour (or when that memory is full) they are packed into chunks, and `pending` is emptied in the same transaction.
 
-Of a request that may have been stored before, what the store has already is left out: two entries of a stream are the
-same one where time, line and metadata are. Others are stored as they are, since programs do say the same thing twice,
-and with times of whole seconds at the same time: of such a set within one request, or several, each is kept.
+Of a request that may have been stored before, what the store has already is left out (`unstored`).
 """
 
 import logging
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -34,6 +31,7 @@ from pipeline.store.logs.file import (
 )
 from pipeline.store.logs.requests import New, encode, parse
 from pipeline.store.logs.streams import Stream
+from pipeline.store.logs.unstored import unstored
 from pipeline.telemetry import LogStoreMetrics
 from pipeline.wire.errors import MalformedError
 
@@ -197,7 +195,10 @@ class Engine:
             streams.append(stream)
         kept = parsed
         if request.in_doubt:
-            kept = {key: self._unknown(self.index.by_key[key], entries) for key, entries in parsed.items()}
+            kept = {
+                key: unstored(entries, self.index.by_key[key], self._file, self.segments)
+                for key, entries in parsed.items()
+            }
         duplicates = sum(map(len, parsed.values())) - sum(map(len, kept.values()))
         kept = {key: entries for key, entries in kept.items() if entries}
         first_seq = self.last_seq + 1
@@ -208,16 +209,6 @@ class Engine:
                 (first_seq, bytes(cramjam.zstd.compress(encode(kept) if duplicates else request.data, level=1)))
             )
         return Taken(self.last_seq - first_seq + 1, duplicates)
-
-    def _unknown(self, stream: Stream, entries: list[New]) -> list[New]:
-        """Return those of a request's entries that the stream does not have yet."""
-        if all(entry.time_ns > stream.latest_ns for entry in entries):
-            return entries
-        times = {entry.time_ns for entry in entries}
-        known = stream.count(times)
-        if min(times) <= stream.sealed_until_ns:
-            known += self._file.count(self.segments, stream.id, times)
-        return list(_without(entries, known)) if known else entries
 
     def _put(self, stream: Stream, entries: Sequence[New], seq: int) -> int:
         """Number entries behind `seq`, and keep them in memory; return the last number."""
@@ -250,11 +241,3 @@ class Engine:
         self._metrics.streams.set(len(self.index.by_id))
         self.stored_bytes = self._file.live_bytes()
         self._metrics.stored_bytes.set(self.stored_bytes)
-
-
-def _without(entries: list[New], known: Counter[New]) -> Iterator[New]:
-    for entry in entries:
-        if known.get(entry, 0) > 0:
-            known[entry] -= 1
-        else:
-            yield entry

@@ -14,6 +14,11 @@ MAX_NS: Final = (1 << 62) - 1
 """Times (Unix nanoseconds) are kept between its negative and this, the year 2116: further ones are taken for these."""
 
 
+def clamped(time_ns: int) -> int:
+    """Return a time within these bounds."""
+    return max(-MAX_NS, min(time_ns, MAX_NS))
+
+
 class Entry(NamedTuple):
     """One entry. `seq` numbers a store's entries in the order in which they came; `level` is a place in LEVELS."""
 

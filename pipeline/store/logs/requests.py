@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pipeline.store.index import labels_of
-from pipeline.store.logs.entry import MAX_NS
+from pipeline.store.logs.entry import MAX_NS, clamped
 from pipeline.wire import loki
 from pipeline.wire.loki import Pairs
 from pipeline.wire.protobuf import decode_varint, fields
@@ -76,8 +76,7 @@ def _plain(data: bytes, start: int, end: int) -> New | None:
 
 def _any(data: bytes, start: int, end: int) -> New:
     entry = loki.decode_entry(data, start, end)
-    time_ns = max(-MAX_NS, min(entry.time_ns, MAX_NS))
-    return New(time_ns, entry.line.decode("utf-8", "replace"), entry.metadata)
+    return New(clamped(entry.time_ns), entry.line.decode("utf-8", "replace"), entry.metadata)
 
 
 @lru_cache(256)
