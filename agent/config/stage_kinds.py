@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from agent.stages.lang.civil import LOCAL
 from agent.stages.lang.layout import compile_layout
 from agent.stages.lang.paths import compile_path
 from agent.stages.lang.regex import compile_regex
@@ -185,7 +186,7 @@ class DecolorizeStage(Section):
 
 
 def _location(name: str | None) -> str | None:
-    if name:
+    if name and name != LOCAL:
         try:
             ZoneInfo(name)
         except (KeyError, OSError, ValueError) as error:
@@ -207,7 +208,7 @@ class TimestampStage(Section):
     fallback_formats: tuple[str, ...] = ()
     """What is tried where `format` does not fit."""
     location: Annotated[str | None, AfterValidator(_location)] = None
-    """The time zone (IANA) of times that name none; left out, UTC."""
+    """The time zone (IANA, or `Local` for the machine's) of times that name none; left out, UTC."""
     action_on_failure: str = "fudge"
     """What a line without a usable time gets: `fudge` (where left out) the time before and 1 ns, `skip` its own."""
 

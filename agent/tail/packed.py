@@ -8,7 +8,16 @@ from typing import Final, Protocol
 
 from pipeline.errors import PermanentError
 
-_MAGIC: Final = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00", "zst": b"\x28\xb5\x2f\xfd"}
+_MAGIC: Final = (
+    ("gz", b"\x1f\x8b"),
+    ("bz2", b"BZh"),
+    ("xz", b"\xfd7zXZ\x00"),
+    ("zst", b"\x28\xb5\x2f\xfd"),
+    ("lz4", b"\x04\x22\x4d\x18"),
+    ("lz4", b"\x02\x21\x4c\x18"),  # as lz4 wrote before it had frames
+    ("Z", b"\x1f\x9d"),
+    ("zip", b"PK\x03\x04"),
+)
 _STEP_BYTES: Final = 64 * 1024
 SUPPORTED: Final = ("gz", "bz2", "xz", "z")
 _ZLIB_METHOD: Final = 0x78
@@ -51,7 +60,12 @@ def _new(packing: str) -> _Stream:
         return bz2.BZ2Decompressor()
     if packing == "xz":
         return lzma.LZMADecompressor()
-    raise PermanentError(f"the format {packing} is not supported ({', '.join(SUPPORTED)} are)")
+    raise PermanentError(unsupported(packing))
+
+
+def unsupported(packing: str) -> str:
+    """Return the words that say that a format cannot be read."""
+    return f"the format {packing} is not supported ({', '.join(SUPPORTED)} are)"
 
 
 def packing_of(head: bytes, *, zlib_too: bool = False) -> str:
@@ -59,7 +73,7 @@ def packing_of(head: bytes, *, zlib_too: bool = False) -> str:
 
     zlib's has two bytes without much meaning to go by: it is asked for where a job says that its files are so.
     """
-    for packing, magic in _MAGIC.items():
+    for packing, magic in _MAGIC:
         if head.startswith(magic):
             return packing
     is_zlib = zlib_too and len(head) > 1 and head[0] == _ZLIB_METHOD and int.from_bytes(head[:2], "big") % 31 == 0

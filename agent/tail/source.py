@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from stat import S_ISREG
 from typing import Final
 
-from agent.tail.packed import Unpacked, packing_of
+from agent.tail.packed import SUPPORTED, Unpacked, packing_of, unsupported
 from agent.tail.position import HEAD_BYTES
+from agent.tail.rotated import packing as packing_by_name
 from pipeline.errors import PermanentError
 
 _STEP_BYTES: Final = 2**20
@@ -97,11 +98,15 @@ def open_file(path: str) -> int:
 def open_source(path: str, *, unpack: bool, zlib_too: bool = False) -> Source:
     """Open a file, and its content where it is compressed and `unpack` says so; raises OSError, PermanentError.
 
-    One that is compressed where nobody said so is refused: its bytes are nobody's lines.
+    One that is compressed where nobody said so is refused: its bytes are nobody's lines. So is one in a format that is
+    not read, by its first bytes or, where these tell nothing, by its name.
     """
     fd = open_file(path)
     try:
         packing = packing_of(os.pread(fd, 8, 0), zlib_too=zlib_too)
+        looks = packing or packing_by_name(os.path.basename(path))
+        if looks and looks not in SUPPORTED:
+            raise PermanentError(f"{path} is compressed: {unsupported(looks)}")
         if packing and not unpack:
             raise PermanentError(f"{path} is compressed ({packing}): a job's `decompression` has it read")
         return Source(fd, packing, Unpacked(fd, packing) if packing else None)

@@ -1,11 +1,15 @@
 """From the fields of a time as people write it to Unix nanoseconds. Source: Go, time/format.go and time.Date."""
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
 NS: Final = 1_000_000_000
+LOCAL: Final = "Local"
+"""The name by which Go's LoadLocation takes the machine's own zone."""
 
 _DAYS_BEFORE: Final = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365)
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -14,12 +18,29 @@ Fields = Mapping[str, str | None]
 """What a layout's expression found, by the names of its groups."""
 
 
+def local_zone() -> ZoneInfo | None:
+    """Return the machine's zone as Go finds it: by `TZ`, else by /etc/localtime; None for UTC.
+
+    Source: Go, time/zoneinfo_unix.go.
+    """
+    name = os.environ.get("TZ", "/etc/localtime").removeprefix(":")
+    try:
+        if not name.startswith("/"):
+            return ZoneInfo(name) if name else None
+        with Path(name).open("rb") as file:
+            return ZoneInfo.from_file(file, key=name)
+    except (KeyError, OSError, ValueError):
+        return None
+
+
 class Civil:
     """Times of one zone, which counts where a time names no offset; UTC by default."""
 
     def __init__(self, location: str | None) -> None:
-        """Take a zone by its IANA name."""
-        self._zone = ZoneInfo(location) if location and location != "UTC" else None
+        """Take a zone by its IANA name, or the machine's."""
+        self._zone = (
+            local_zone() if location == LOCAL else ZoneInfo(location) if location and location != "UTC" else None
+        )
 
     def time_ns(self, fields: Fields) -> int:
         """Return the time in Unix nanoseconds; raises ValueError where there is no such time."""

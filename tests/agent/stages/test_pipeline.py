@@ -1,11 +1,13 @@
 """What a source's pipeline promises its input: order, labels, tenants, what is held back, and its state."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from agent.logs.entry import Entry
+from agent.stages.lang.layout import compile_layout
 from agent.stages.streams import MAX_METADATA
 from tests.agent.stages.running import LABELS, NOW_NS, Running, decoded, lines
 
@@ -198,3 +200,18 @@ def test_a_snapshot_is_json() -> None:
     source = Running(MULTILINE).source(LABELS)
     source.block("é\x00\n".encode(), NOW_NS)
     assert json.loads(source.snapshot())[0][0] == "multiline"
+
+
+@pytest.mark.parametrize(
+    ("zone", "hours"),
+    [("Asia/Tokyo", 9), (":Asia/Tokyo", 9), ("/usr/share/zoneinfo/Asia/Tokyo", 9), ("", 0), ("No/Such", 0)],
+)
+def test_times_of_the_machines_own_zone(monkeypatch: pytest.MonkeyPatch, zone: str, hours: int) -> None:
+    monkeypatch.setenv("TZ", zone)
+    compile_layout.cache_clear()
+    text = (
+        "- regex: {expression: '^(?P<t>.*)$'}\n- timestamp: {source: t, format: '2006-01-02 15:04:05', location: Local}"
+    )
+    (entries,) = decoded(Running(text).source().block(b"2026-01-01 09:00:00\n", NOW_NS)).values()
+    assert entries[0].time_ns == int(datetime(2026, 1, 1, 9 - hours, tzinfo=UTC).timestamp()) * 10**9
+    compile_layout.cache_clear()

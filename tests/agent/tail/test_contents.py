@@ -74,6 +74,30 @@ async def test_a_compressed_file_that_nobody_asked_for_is_refused_by_name(tmp_pa
         assert "a.gz is compressed (gz)" in str(input_.trouble())
 
 
+@pytest.mark.parametrize(
+    ("name", "head", "said"),
+    [
+        ("a.log.lz4", b"\x04\x22\x4d\x18", "lz4"),
+        ("a.log", b"\x02\x21\x4c\x18", "lz4"),
+        ("a.log.Z", b"\x1f\x9d", "Z"),
+        ("a.log", b"\x28\xb5\x2f\xfd", "zst"),
+        ("a.log", b"PK\x03\x04", "zip"),
+        ("a.log.lz4", b"", "lz4"),
+        ("a.log.Z", b"neither tells", "Z"),
+    ],
+)
+@pytest.mark.parametrize("asked", [None, Decompression("gz")])
+async def test_a_format_that_is_not_read_is_refused_by_name_and_said_once(
+    tmp_path: Path, name: str, head: bytes, said: str, asked: Decompression | None
+) -> None:
+    (tmp_path / name).write_bytes(head + b"\x90\nno line\n")
+    (tmp_path / "z.log").write_bytes(b"line\n")
+    buffer = Buffer()
+    async with following(buffer, tmp_path / "*", options=replace(QUICK, decompression=asked)) as input_:
+        await buffer.until_lines(["line"])
+        assert f"{name} is compressed: the format {said} is not supported" in str(input_.trouble())
+
+
 async def test_a_broken_compressed_file_costs_no_other(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"one\n" * 100)[:20] + b"broken" * 10)
     (tmp_path / "b.gz").write_bytes(gzip.compress(b"two\n"))
