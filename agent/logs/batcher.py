@@ -76,6 +76,10 @@ class LogBatcher:
         """Return what the keys with this prefix hold, as of what was put last: a job begun anew goes on from there."""
         return {key: value for key, value in self._state.items() if key.startswith(prefix)}
 
+    def waits(self) -> bool:
+        """Return whether too much waits to be written just now."""
+        return self._bytes >= self.max_waiting_bytes or self._door.locked()
+
     def trouble(self) -> str | None:
         """Return why nothing is kept just now, or None."""
         return self._trouble
@@ -93,7 +97,7 @@ class LogBatcher:
         await _pause(take)
 
     async def _put(self, take: Take, kept: "asyncio.Future[None] | None") -> None:
-        if self._bytes >= self.max_waiting_bytes or self._door.locked():
+        if self.waits():
             # In the order in which they came, also those of one source.
             async with self._door:
                 while self._bytes >= self.max_waiting_bytes:

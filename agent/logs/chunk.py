@@ -49,5 +49,8 @@ class Keep(Protocol):
     async def keep(self, take: Take) -> None:
         """Do as `put`, and return only when it is on disk: for inputs that acknowledge to somebody."""
 
+    def waits(self) -> bool:
+        """Return whether there is no room just now, so that putting would wait."""
+
     def state(self, prefix: bytes) -> Mapping[bytes, bytes]:
         """Return what the state's keys with this prefix held when the agent started."""

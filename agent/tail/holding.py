@@ -29,7 +29,7 @@ class Holding:
         for follow in list(self._follows):
             due_ns = follow.pipeline.due_ns()
             if due_ns is None:
-                del self._follows[follow]
+                self._follows.pop(follow, None)
             elif due_ns <= now_ns:
                 chunks = tuple(follow.pipeline.flush(now_ns))
                 await self.tools.keep.put(Take(follow.path, chunks, follow.state()))

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -44,6 +45,7 @@ class Reader:
         self.troubles = Troubles(self.tools.job, self.tools.metrics)
         self._buffer = bytearray(max(MOST_BYTES, self.options.limit.max_bytes + 4096))
         self._size = BlockSize()
+        self.put_block = self.tools.keep.put
 
     async def step(self, follow: Follow) -> bool:
         """Read one block of a path's oldest file that has one; False where there is nothing to read now."""
@@ -139,7 +141,7 @@ class Reader:
         position.offset += lines.consumed
         position.skipping, position.written_ns = lines.skipping, stamp[1]
         self._open[tail] = self._open.pop(tail, follow)
-        await self._give(follow, tail, lines)
+        await self.put_block(self._take(follow, tail, lines))
         return True
 
     async def _read(self, source: Source, window: memoryview, offset: int) -> tuple[int, bytes]:
@@ -193,10 +195,10 @@ class Reader:
         if filled and not position.skipping:
             rest = bytes(memoryview(self._buffer)[:filled])
             position.offset += filled
-            await self._give(follow, tail, Lines(rest + tail.text.newline, filled))
+            await self.tools.keep.put(self._take(follow, tail, Lines(rest + tail.text.newline, filled)))
 
-    async def _give(self, follow: Follow, tail: Tail, lines: Lines) -> None:
-        """Put what comes of lines into the buffer, and the position behind them with it."""
+    def _take(self, follow: Follow, tail: Tail, lines: Lines) -> Take:
+        """Return what comes of lines, and the position behind them with it."""
         assert tail.text is not None
         job, metrics = self.tools.job, self.tools.metrics
         if lines.cut:
@@ -213,13 +215,19 @@ class Reader:
             chunks = follow.pipeline.block(block, int(self.tools.clock() * 1e9))
             self._size.took(time.perf_counter() - began_s, len(lines.block))
         self.holding.note(follow)
-        await self.tools.keep.put(Take(follow.path, tuple(chunks), follow.state()))
+        return Take(follow.path, tuple(chunks), follow.state())
 
     def _later(self, follow: Follow, tail: Tail, error: OSError) -> None:
         """Try a file again after a while; one without a handle left has to wait for others."""
         tail.retry_s = self.clock() + (1.0 if error.errno in (errno.EMFILE, errno.ENFILE) else _RETRY_S)
         tail.close()
         self.troubles.tell(follow.path, f"{follow.path} cannot be read: {error.strerror}")
+
+    async def hold(self, follow: Follow, tail: Tail) -> None:
+        """Open a file that is not read yet, if a handle is left: then it may be deleted."""
+        if tail.source is None and not tail.over and len(self._open) < self.max_open:
+            with suppress(LostTrackError, PermanentError, OSError):
+                await self._is_open(follow, tail)
 
     def close(self, tail: Tail) -> None:
         """Let a file go."""

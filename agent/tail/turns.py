@@ -12,6 +12,7 @@ from agent.tail.follow import Follow, LostTrackError, Tail
 from agent.tail.follows import Follows
 from agent.tail.notify import Notify
 from agent.tail.options import TailOptions
+from agent.tail.patient import Patient
 from agent.tail.reader import Reader
 from agent.tail.scan import Seen, Wanted, scan
 from agent.tail.trace import Traced, trace
@@ -41,6 +42,10 @@ class Turns:
     _scan_began_s: float = 0.0
     _scan_took_s: float = 0.0
     _next_scan_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.patient = Patient(self.tools.keep, self.options.sync_period_s, self._stand_by)
+        self.reader.put_block = self.patient.put_block
 
     def want(self, wanted: Sequence[Wanted]) -> None:
         """Follow what these name from now on."""
@@ -77,6 +82,16 @@ class Turns:
             self._scan_took_s = self.reader.clock() - self._scan_began_s
             await self._take(seen)
 
+    async def _stand_by(self) -> None:
+        """Find what came while nothing can be read, and hold it open."""
+        await self._look_around()
+        if self._scanning is not None:
+            await asyncio.wait({self._scanning})
+            await self._look_around()
+        for follow in list(self._active):
+            for tail in follow.chain:
+                await self.reader.hold(follow, tail)
+
     async def _take(self, seen: Seen) -> None:
         self.changes.watch_directories(seen.directories)
         for path, why in seen.refused.items():
@@ -87,7 +102,7 @@ class Turns:
         compared = self.follows.compare(seen, self._wanted)
         self._stir(compared.stirred)
         if compared.state:
-            await self.tools.keep.put(Take(self.tools.job, (), compared.state))
+            await self.patient.put(Take(self.tools.job, (), compared.state))
         if compared.unclear:
             await self._trace(compared.unclear)
 
@@ -131,7 +146,8 @@ class Turns:
         """Read one block of each path that has one; return whether any had."""
         more, lost = False, []
         for follow in list(self._active):
-            if self.reader.clock() < follow.look_s:
+            # What could not be put for long may have ended others meanwhile.
+            if self.reader.clock() < follow.look_s or follow not in self._active:
                 continue
             if await self.reader.step(follow):
                 more = True
@@ -141,7 +157,7 @@ class Turns:
                 lost.append(follow)
             else:
                 await self._settle(follow)
-        if lost:
+        if lost := [follow for follow in lost if follow.lost and follow in self._active]:
             await self._trace(lost)
         await self.reader.holding.flush()
         return more
@@ -183,14 +199,14 @@ class Turns:
         follow.chain.remove(tail)
         # Even one that is deleted: it may have been compressed.
         follow.remember(tail.position)
-        await self.tools.keep.put(Take(follow.path, (), follow.state()))
+        await self.patient.put(Take(follow.path, (), follow.state()))
 
     async def _end(self, follow: Follow) -> None:
         """Follow a path no longer; what its stages hold goes on its way."""
         self._active.pop(follow, None)
         self.reader.forget(follow)
         chunks = tuple(follow.pipeline.flush(int(self.tools.clock() * 1e9), everything=True))
-        await self.tools.keep.put(Take(follow.path, chunks, self.follows.finish(follow)))
+        await self.patient.put(Take(follow.path, chunks, self.follows.finish(follow)))
 
     async def _wait(self) -> None:
         """Wait until something is to do: at once when told, else when what is being written is looked at again."""

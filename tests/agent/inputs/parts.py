@@ -99,6 +99,9 @@ class Memory:
             else:
                 self.kept[key] = value
 
+    def waits(self) -> bool:
+        return False
+
     async def keep(self, take: Take) -> None:
         await self.put(take)
 

@@ -70,6 +70,9 @@ class Buffer:
         self.takes.append(take)
         self.changed.set()
 
+    def waits(self) -> bool:
+        return not self.room.is_set()
+
     async def keep(self, take: Take) -> None:
         await self.put(take)
 

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from agent.tail.folders import Folders
 from agent.tail.scan import scan
 from agent.tail.trace import Question, trace
 from tests.agent.tail.following import DEADLINE_S, QUICK, Buffer, files, following
+from tests.e2e.processes import until
 
 BACK_OFF = replace(QUICK, inotify=False)
 
@@ -375,3 +378,37 @@ async def test_logs_that_are_mounted_after_the_start_go_on_where_they_were(
         with log.open("a") as file:
             file.write("two\n")
         await buffer.until_lines(["one", "one", "two"])
+
+
+async def test_what_is_deleted_while_there_is_no_room_was_opened_before(tmp_path: Path) -> None:
+    log, other, buffer = tmp_path / "a.log", tmp_path / "pod" / "0.log", Buffer()
+    other.parent.mkdir()
+    log.write_text("0\n")
+    async with following(buffer, str(tmp_path / "**" / "*.log")) as input_:
+        await buffer.until_lines("0")
+        buffer.room.clear()
+        other.write_text("pod\n")
+        for number in range(1, 5):
+            with log.open("a") as file:
+                file.write(f"{number}\n")
+            await until(partial(_is_open, log), "the log is open")
+            log.rename(tmp_path / "a.log.1")
+        await until(partial(_is_open, other), "the pod's log is open")
+        shutil.rmtree(other.parent)
+        (tmp_path / "a.log.1").unlink()
+        buffer.room.set()
+        await buffer.until(lambda: len(buffer.lines) == 6)
+        assert [line for line in buffer.lines if line != "pod"] == list("01234")
+        assert "pod" in buffer.lines
+        await buffer.until(lambda: not buffer.rows())
+        assert input_.trouble() is None
+
+
+async def _is_open(path: Path) -> bool:
+    return any(_is(path, fd) for fd in os.listdir("/proc/self/fd"))
+
+
+def _is(path: Path, fd: str) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(int(fd)), path.stat())
+    return False

@@ -114,7 +114,12 @@ class World:
             self.agent = None
         self.buffer.lose(min(lost, len(self.buffer.takes) - self.durable))
 
+    async def wait(self) -> None:
+        """Let the agent look around a few times, for room or for files."""
+        await asyncio.sleep(0.07)
+
     async def all_read(self) -> None:
+        self.buffer.room.set()
         self.start()
         expected = self.log.written
         with suppress(TimeoutError):
@@ -141,6 +146,8 @@ step = st.one_of(
     st.tuples(st.just("kill"), numbers),
     st.tuples(st.just("pause"), numbers),
     st.tuples(st.just("read")),
+    st.tuples(st.just("full")),
+    st.tuples(st.just("wait")),
 )
 
 
@@ -168,6 +175,10 @@ async def play(steps: Sequence[tuple[object, ...]], *, inotify: bool) -> None:
                         # Deleted unread it would be gone, if nobody has it open.
                         await world.all_read()
                         log.recreate()
+                    case "full":
+                        world.buffer.room.clear()
+                    case "wait":
+                        await world.wait()
                     case "stop":
                         await world.stop()
                     case "kill":
