@@ -78,21 +78,32 @@ class GatewayPush:
         return self._trouble
 
     async def run(self) -> None:
-        """Push until cancelled."""
+        """Push until cancelled. There is a session while there is something to send, and as long as it holds then."""
         while True:
+            await self._something_to_send()
             try:
                 async with self.transport.session() as session:
                     await self._exchange(session)
             except TransientError as error:
-                self._failed(error)
+                if self._lanes.pending(self.buffer.ends()):
+                    self._failed(error)
                 await asyncio.sleep(self.backoff.next_s(error.retry_after_s))
             finally:
                 self._lanes.broken()
                 self._spans.broken(self._trouble or "the session has ended")
 
+    async def _something_to_send(self) -> None:
+        changed = self.buffer.changed(GATEWAY)
+        while True:
+            changed.clear()
+            if self._lanes.pending(self.buffer.ends()):
+                return
+            await changed.wait()
+
     def _failed(self, error: TransientError) -> None:
         if self._trouble is None:
-            logger.warning("the gateway does not take batches: %s; they wait on disk", error)
+            extra = {"signal": self.buffer.signal}
+            logger.warning("the gateway does not take batches: %s; they wait on disk", error, extra=extra)
         self._trouble = str(error)
         self.metrics.connected.labels(self._name).set(0)
 
@@ -172,7 +183,7 @@ class GatewayPush:
         self._spans.accepted(ack.lane, ack.sequence, ack.reason)
         self.buffer.acknowledge(GATEWAY, ack.lane, self._lanes.accepted(ack.lane, ack.sequence))
         if self._trouble is not None:
-            logger.info("the gateway takes batches again")
+            logger.info("the gateway takes batches again", extra={"signal": self.buffer.signal})
             self._trouble = None
         self.backoff.reset()
         self.metrics.connected.labels(self._name).set(1)

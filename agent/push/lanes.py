@@ -50,6 +50,10 @@ class Lanes:
         """How much was sent on all lanes and not yet answered."""
         return sum(lane.in_flight_bytes for lane in self.lanes.values())
 
+    def pending(self, ends: dict[int, int]) -> bool:
+        """Return whether anything is not acknowledged yet; `ends` as in `sendable`."""
+        return any(lane.acknowledged < ends[number] for number, lane in self.lanes.items())
+
     def sendable(self, ends: dict[int, int], now_s: float) -> Iterator[int]:
         """Yield the lanes that have something to send and may, each time beginning with another one.
 

@@ -13,6 +13,7 @@ from agent.buffer import Buffer, BufferFile, Identity
 from agent.part import Part
 from agent.push.gateway import GATEWAY, GatewayPush
 from agent.push.lanes import WINDOW_BATCHES
+from pipeline.errors import TransientError
 from pipeline.log.sqlite import SqliteLog
 from pipeline.telemetry import AgentMetrics, LogMetrics
 from pipeline.wire.envelope import from_headers
@@ -81,6 +82,50 @@ async def test_a_lane_goes_on_behind_what_was_evicted_for_another_destination(tm
 
 async def _are(wanted: list[tuple[int, int]], sent: list[tuple[int, int]]) -> bool:
     return sent == wanted
+
+
+@dataclass
+class Away:
+    """Stands in for the way to a gateway that is not there."""
+
+    tries: int = 0
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator["Gateway"]:
+        self.tries += 1
+        if self.tries:
+            raise TransientError("nobody is there")
+        yield NotImplemented
+
+    async def was_tried(self) -> bool:
+        return self.tries > 0
+
+
+async def test_who_has_nothing_to_send_asks_for_no_session_and_misses_none(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    metrics = AgentMetrics(registry)
+    buffer = Buffer(
+        BufferFile(SqliteLog(tmp_path, LogMetrics(registry)), Identity("c1", "a1", 1)), [GATEWAY], metrics, 100
+    )
+    away = Away()
+    await buffer.start()
+    push = GatewayPush(buffer, away, metrics)
+    pushing = asyncio.create_task(push.run())
+    up = {"destination": GATEWAY}
+    try:
+        for _ in range(10):
+            buffer.tell_changed()
+            await asyncio.sleep(0)
+        assert (away.tries, push.trouble()) == (0, None)
+        assert registry.get_sample_value("pronoia_agent_destination_up", up) is None
+        await buffer.put(0, [Part(b"x", 10, 1, 1, 2)])
+        await until(away.was_tried, "what there is is sent")
+        assert push.trouble() == "nobody is there"
+        assert registry.get_sample_value("pronoia_agent_destination_up", up) == 0
+    finally:
+        pushing.cancel()
+        await asyncio.gather(pushing, return_exceptions=True)
+        await buffer.close()
 
 
 async def test_what_was_evicted_while_it_was_about_to_go_goes_as_a_gap_and_the_lane_goes_on(tmp_path: Path) -> None:
