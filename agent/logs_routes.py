@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def add_routes(
     app: web.Application, service: "Callable[[], LogService | None]", ready: Callable[[], str | None]
 ) -> None:
-    """Serve `/api/v1/logs/targets` with `…/explain`, and `/ready`, where promtail's probes ask."""
+    """Serve `/api/v1/logs/targets` with `…/explain`, `…/reading`, and `/ready`, where promtail's probes ask."""
 
     async def tell_ready(_: web.Request) -> web.Response:
         reason = ready()
@@ -31,6 +31,14 @@ def add_routes(
 
         return await api.targets(now)
 
+    async def reading(request: web.Request) -> web.Response:
+        if (now := service()) is None:
+            data = {"jobs": {}, "matching": 0, "rows": [], "trouble": None}
+            return web.json_response({"status": "success", "data": data})
+        from agent.logs import api
+
+        return await api.page(now, request)
+
     async def explain(request: web.Request) -> web.Response:
         if (now := service()) is None:
             error = {"status": "error", "errorType": "bad_data", "error": "no logs are read here"}
@@ -41,5 +49,6 @@ def add_routes(
 
     app.router.add_get("/ready", tell_ready)
     app.router.add_get("/api/v1/logs/targets", targets)
+    app.router.add_get("/api/v1/logs/reading", reading)
     app.router.add_get("/api/v1/logs/targets/explain", explain)
     app.router.add_post("/api/v1/logs/targets/explain", explain)

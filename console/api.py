@@ -65,6 +65,11 @@ class Api:
         except PipelineError as error:
             out["errors"].append(f"targets: {error}")
         try:
+            logs = (await self._sources.logs_page(TargetsWanted(limit=0)))["jobs"].values()
+            out["log_sources"] = {state: sum(job["counts"][state] for job in logs) for state in ("failing", "behind")}
+        except PipelineError as error:
+            out["errors"].append(f"log sources: {error}")
+        try:
             out["dead_letters"] = (await self._sources.dead_letters(0)).total
         except PipelineError as error:
             out["errors"].append(f"dead letters: {error}")

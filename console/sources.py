@@ -54,6 +54,10 @@ async def _no_explanation(pool: str, _: Mapping[str, str]) -> Plain:
     raise PermanentError(f'scrape pool "{pool}" not found')
 
 
+async def _no_logs_page(_: TargetsWanted) -> Plain:
+    return {"jobs": {}, "matching": 0, "rows": [], "trouble": None}
+
+
 async def _no_dead_letters(_: int) -> DeadLetterPage:
     return DeadLetterPage(0, ())
 
@@ -68,7 +72,7 @@ class Sources:
 
     `status` gives the JSON of `pronoia status --json`; `targets` the `data` of Prometheus' /api/v1/targets for a state
     and a scrape pool (either may be empty); `targets_page` the counts by job and state and the first of those wanted;
-    `explain` what a job makes of a target's discovered labels;
+    `explain` what a job makes of a target's discovered labels; `logs_page` and `explain_logs` the same of jobs of logs;
     `dead_letters` at most so many rows; `parts` each component's name and why it is not ready (None where it is).
     """
 
@@ -78,3 +82,5 @@ class Sources:
     explain: Callable[[str, Mapping[str, str]], Awaitable[Plain]] = field(default=_no_explanation)
     dead_letters: Callable[[int], Awaitable[DeadLetterPage]] = field(default=_no_dead_letters)
     parts: Callable[[], Mapping[str, str | None]] = field(default=_no_parts)
+    logs_page: Callable[[TargetsWanted], Awaitable[Plain]] = field(default=_no_logs_page)
+    explain_logs: Callable[[str, Mapping[str, str]], Awaitable[Plain]] = field(default=_no_explanation)

@@ -1,10 +1,11 @@
-"""What the page of targets asks for, and `/api/v1/targets` in Prometheus' shape."""
+"""What the pages of targets and of log sources ask for, and `/api/v1/targets` in Prometheus' shape."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from console.prometheus_api import BadRequestError, answer
 from console.sources import Plain, Sources, TargetsWanted
@@ -18,25 +19,37 @@ def add_routes(app: web.Application, sources: Sources) -> None:
     async def targets(parameters: Mapping[str, str]) -> Plain:
         return await sources.targets(parameters.get("state", ""), parameters.get("scrapePool", ""))
 
-    async def page(parameters: Mapping[str, str]) -> Plain:
-        return await sources.targets_page(_wanted(parameters))
-
     async def targets_handler(request: web.Request) -> web.Response:
         return await answer(request, targets)
 
-    async def page_handler(request: web.Request) -> web.Response:
+    app.router.add_get("/api/v1/targets", targets_handler)
+    for name, page, explain in (
+        ("targets", sources.targets_page, sources.explain),
+        ("log-sources", sources.logs_page, sources.explain_logs),
+    ):
+        app.router.add_get(f"/api/console/{name}", _paging(page))
+        # Labels may be longer than a URL.
+        app.router.add_post(f"/api/console/{name}/explain", _explaining(explain))
+
+
+def _paging(ask: Callable[[TargetsWanted], Awaitable[Plain]]) -> Handler:
+    async def page(parameters: Mapping[str, str]) -> Plain:
+        return await ask(_wanted(parameters))
+
+    async def handler(request: web.Request) -> web.StreamResponse:
         return await answer(request, page)
 
-    async def explain_handler(request: web.Request) -> web.Response:
+    return handler
+
+
+def _explaining(ask: Callable[[str, Mapping[str, str]], Awaitable[Plain]]) -> Handler:
+    async def handler(request: web.Request) -> web.StreamResponse:
         async def explain(_: Any) -> Plain:
-            return await sources.explain(*_asked_for(await request.text()))
+            return await ask(*_asked_for(await request.text()))
 
         return await answer(request, explain)
 
-    app.router.add_get("/api/v1/targets", targets_handler)
-    app.router.add_get("/api/console/targets", page_handler)
-    # Labels may be longer than a URL.
-    app.router.add_post("/api/console/explain", explain_handler)
+    return handler
 
 
 def _wanted(parameters: Mapping[str, str]) -> TargetsWanted:

@@ -34,6 +34,7 @@ from pronoia.component import run_component
 from pronoia.own_log import keep_own_log
 from pronoia.plan import SECTIONS, Plan, make_plan, own_log
 from pronoia.reload import on_hangup, serve_reload
+from pronoia.shown_logs import ShownLogs
 from pronoia.shown_targets import ShownTargets
 from pronoia.version import VERSION
 
@@ -157,7 +158,7 @@ def _tracing(chosen: Plan, registry: CollectorRegistry) -> dict[str, Tracing]:
 
 
 def _sources(agent: Agent, ingester: Ingester, parts: list[Component]) -> Sources:
-    shown = ShownTargets(agent, socket.gethostname())
+    shown, logs = ShownTargets(agent, socket.gethostname()), ShownLogs(agent)
 
     async def dead_letters(most: int) -> DeadLetterPage:
         found = await ingester.desk.letters.listing(limit=most)
@@ -169,6 +170,8 @@ def _sources(agent: Agent, ingester: Ingester, parts: list[Component]) -> Source
         targets_page=shown.page,
         explain=shown.explain,
         dead_letters=dead_letters,
+        logs_page=logs.page,
+        explain_logs=logs.explain,
         parts=lambda: {part.name: part.ready() for part in parts} | _trouble(agent),
     )
 

@@ -15,6 +15,7 @@ import aiohttp
 from agent.config.docker import DockerSdConfig
 from agent.inputs.docker_container import CONTAINER_ID, Container, Daemon
 from agent.logs.input import Following, InputTools, Source
+from agent.logs.parts import Parts
 from pipeline.http_client import HttpAccess
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,11 @@ class DockerLogs:
     def trouble(self) -> str | None:
         """Return why one of the containers cannot be read, or None."""
         return next((said for one, _ in self._containers.values() if (said := one.trouble()) is not None), None)
+
+    def parts(self) -> Parts:
+        """Return what gives each container as it is now."""
+        now = [container.part() for container, _ in self._containers.values()]
+        return lambda: now
 
     async def run(self) -> None:
         """Read until cancelled."""

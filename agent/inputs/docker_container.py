@@ -15,6 +15,7 @@ from agent.inputs.feed import Feed
 from agent.inputs.labels import Labels
 from agent.logs.entry import Entry
 from agent.logs.input import InputTools, Source
+from agent.logs.parts import Part
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.http_client import HttpAccess
 from pipeline.wire.docker_logs import ContainerLines, Line
@@ -23,6 +24,7 @@ from pipeline.wire.errors import MalformedError
 logger = logging.getLogger(__name__)
 
 CONTAINER_ID: Final = "__meta_docker_container_id"
+CONTAINER_NAME: Final = "__meta_docker_container_name"
 LOG_STREAM: Final = "__meta_docker_container_log_stream"
 MAX_LINE_BYTES: Final = 256 * 1024
 READ_BYTES: Final = 64 * 1024
@@ -83,6 +85,11 @@ class Container:
     def trouble(self) -> str | None:
         """Return None while it can be read."""
         return self._attempts.trouble
+
+    def part(self) -> Part:
+        """Return what is told of it."""
+        name = self._source.found.get(CONTAINER_NAME, "").removeprefix("/") or self._identity[:12]
+        return Part(name, self._source.key, self._source.labels, self.trouble() or "")
 
     def set_wanted(self, source: Source | None) -> None:
         """Note what discovery says of it now; None: nothing any more."""

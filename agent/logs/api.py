@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -12,11 +12,14 @@ from agent.job import AnyJob, JobTargets
 from agent.logs.job import LogTarget
 from agent.target import Dropped
 from agent.targets_api import describe_dropped
+from agent.targets_page import Wanted
 from pipeline.errors import PermanentError
 from pipeline.relabel import trace
 
 if TYPE_CHECKING:
     from agent.logs.service import LogService
+
+MAX_ROWS: Final = 1_000
 
 
 async def targets(service: "LogService") -> web.Response:
@@ -28,6 +31,18 @@ async def targets(service: "LogService") -> web.Response:
 
     # Thousands of targets take longer than the loop may be held (ARCHITECTURE 11).
     return web.Response(body=await asyncio.to_thread(body), content_type="application/json")
+
+
+async def page(service: "LogService", request: web.Request) -> web.Response:
+    """Answer how far everything is read: counts by job and state, and the rows that are asked for, the worst first."""
+    asked = request.query
+    states, words = frozenset(filter(None, asked.get("state", "").split(","))), asked.get("q", "").lower().split()
+    limit = asked.get("limit", "100")
+    if not limit.isdecimal():
+        error = {"status": "error", "errorType": "bad_data", "error": f"limit is not a number: {limit!r}"}
+        return web.json_response(error, status=400)
+    wanted = Wanted(asked.get("job", ""), states, tuple(words), min(int(limit[:9]), MAX_ROWS))
+    return web.json_response({"status": "success", "data": await service.page(wanted)})
 
 
 async def explain(service: "LogService", request: web.Request) -> web.Response:

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.logs.chunk import Keep
+from agent.logs.parts import Parts
 from agent.logs.pipeline import MakePipeline
 from pipeline.telemetry import LogInputMetrics
 
@@ -44,13 +45,14 @@ class Source:
 
     `labels` are what its streams begin with (none begins with `__`), `found` all labels after relabelling
     (`__path__`, `__meta_docker_container_id`, …). `path` and `exclude` are `__path__` and `__path_exclude__`: file
-    patterns in which `**` stands for any folders; both are empty where an input needs none.
+    patterns in which `**` stands for any folders; both are empty where an input needs none. `key` is the target's.
     """
 
     labels: Mapping[str, str]
     found: Mapping[str, str]
     path: str = ""
     exclude: str = ""
+    key: str = field(default="", compare=False)
 
 
 class Following(Input, Protocol):
@@ -61,6 +63,9 @@ class Following(Input, Protocol):
 
         Called on the event loop, first before `run`, and each time that something came, went or changed.
         """
+
+    def parts(self) -> Parts:
+        """Return what gives each file or container as it is now. Called on the event loop."""
 
 
 MakeInput = Callable[[Any, InputTools], Input]

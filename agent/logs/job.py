@@ -53,7 +53,7 @@ class LogTarget:
     @property
     def source(self) -> Source:
         """What an input is told of it."""
-        return Source(dict(self.labels), self.relabelled, self.path, self.exclude)
+        return Source(dict(self.labels), self.relabelled, self.path, self.exclude, self.key)
 
 
 class LogJob(AnyJob[LogTarget]):

@@ -20,9 +20,13 @@ from agent.logs.batcher import LogBatcher
 from agent.logs.buffer import LogBuffer
 from agent.logs.job import LogJob, LogTarget
 from agent.logs.jobs import Labels, LogJobs
+from agent.logs.page import describe, describe_job, find
+from agent.logs.parts import Sizes
 from agent.logs.positions import forget_known, import_once, imported_offsets
+from agent.logs.tally import tallies
 from agent.stages.metrics import CustomMetrics
 from agent.targets import AnyTargets
+from agent.targets_page import Wanted
 from pipeline.errors import PipelineError
 from pipeline.service import vital
 from pipeline.telemetry import AgentMetrics, LogInputMetrics
@@ -56,6 +60,7 @@ class LogService:
     _jobs: LogJobs = field(init=False)
     _targets: AnyTargets[LogScrapeConfig, LogTarget] = field(init=False)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    _sizes: Sizes = field(default_factory=Sizes)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def start(self, config: AgentConfig) -> None:
@@ -169,6 +174,16 @@ class LogService:
     def jobs(self) -> Mapping[str, AnyJob[LogTarget]]:
         """Each job whose sources are discovered."""
         return self._targets.jobs
+
+    async def page(self, wanted: Wanted) -> dict[str, Any]:
+        """Return the counts of every job and what is wanted of its files, containers and inputs (`agent.logs.page`)."""
+        inputs, counted = self._jobs.inputs(), tallies(self._jobs.metrics)
+        # Thousands of files take longer than the loop may be held (ARCHITECTURE 11).
+        found = await asyncio.to_thread(find, dict(self.by_job), inputs, wanted)
+        sizes = await self._sizes.of([row.part.at for row in found.first if row.part is not None and row.part.inode])
+        jobs = {name: describe_job(counts, inputs.get(name), counted) for name, counts in found.counts.items()}
+        shown = {"jobs": jobs, "matching": found.matching, "rows": [describe(row, sizes) for row in found.first]}
+        return {**shown, "trouble": self._batcher.trouble()}
 
     def troubles(self) -> dict[str, str | None]:
         """Return of each job why it cannot read just now, or None; of the buffer, too, as `buffer`."""

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from agent.logs.input import InputTools
+from agent.logs.parts import Parts
 from agent.tail.follows import Follows
 from agent.tail.notify import notify
 from agent.tail.options import TailOptions, Target
+from agent.tail.parts import parts
 from agent.tail.reader import Reader
 from agent.tail.scan import Wanted
 from agent.tail.text import check_encoding
@@ -33,6 +35,7 @@ class Files:
         self._wanted: Sequence[Wanted] = ()
         self._turns: Turns | None = None
         self._reader: Reader | None = None
+        self._follows: Follows | None = None
 
     def follow(self, targets: Iterable[Target]) -> None:
         """Follow the files of these targets from now on, and no others; raises ValueError for a bad pattern.
@@ -50,6 +53,12 @@ class Files:
             return None
         return troubles[0] + (f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else "")
 
+    def parts(self) -> Parts:
+        """Return what gives each file as it is now (see `agent.logs.parts`)."""
+        follows = list(self._follows.all()) if self._follows is not None else []
+        troubles = self._reader.troubles.by_path if self._reader is not None else {}
+        return lambda: parts(follows, troubles, unpacks=self.options.decompression is not None)
+
     async def run(self) -> None:
         """See `agent.logs.input.Input`."""
         threads = ThreadPoolExecutor(2, f"files {self.tools.job}")
@@ -61,13 +70,14 @@ class Files:
             self.tools, dict(self.imported), packed is not None, packed is not None and packed.format == "z"
         )
         follows.load()
+        self._follows = follows
         try:
             with notify(wanted=self.options.inotify) as changes:
                 self._turns = Turns(self.tools, self.options, reader, follows, changes)
                 self._turns.want(self._wanted)
                 await self._turns.run()
         finally:
-            self._turns = self._reader = None
+            self._turns = self._reader = self._follows = None
             for follow in follows.all():
                 reader.forget(follow)
             threads.shutdown(wait=False, cancel_futures=True)

@@ -93,7 +93,8 @@ class Follow:
     """A path of a job with its stages.
 
     `missing`: nothing is there now. `leaving`: no target names it any more; `part`: because it is an older part of a
-    log that is followed itself now. `lost`: its files have to be looked for.
+    log that is followed itself now. `lost`: its files have to be looked for. For people to see: `source` is the key of
+    its target, `lines` are those read since the start, `read_s` is when the last was (Unix).
     """
 
     job: str
@@ -109,6 +110,9 @@ class Follow:
     lost: bool = False
     look_s: float = 0.0
     changed: dict[bytes, bytes | None] = field(default_factory=dict)
+    source: str = ""
+    lines: int = 0
+    read_s: float | None = None
 
     @property
     def key(self) -> bytes:

@@ -88,6 +88,8 @@ class Follows:
                     continue
                 labels = {**wanted[number].target.labels, FILENAME: text_of(path)}
                 self._found((path, twin), labels, seen, result, is_part=is_part)
+                if (follow := self._by.get((path, twin))) is not None:
+                    follow.source = wanted[number].target.key
         for (path, twin), follow in self._by.items():
             if len(seen.files.get(path, ())) <= twin and path not in seen.refused:
                 self._not_found(follow, wanted, result)

@@ -29,11 +29,15 @@ class Decompression:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Files to follow: `path` and `exclude` as doublestar reads patterns, `labels` as relabelling left them."""
+    """Files to follow: `path` and `exclude` as doublestar reads patterns, `labels` as relabelling left them.
+
+    `key` is what whoever asks for the files' state knows it by.
+    """
 
     path: str
     labels: Mapping[str, str] = field(default_factory=dict)
     exclude: str = ""
+    key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

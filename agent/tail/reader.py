@@ -211,8 +211,10 @@ class Reader:
         if lines.block:
             began_s = time.perf_counter()
             block = tail.text.utf8(lines.block)
-            metrics.read_lines.labels(job).inc(block.count(b"\n"))
-            chunks = follow.pipeline.block(block, int(self.tools.clock() * 1e9))
+            count, follow.read_s = block.count(b"\n"), self.tools.clock()
+            follow.lines += count
+            metrics.read_lines.labels(job).inc(count)
+            chunks = follow.pipeline.block(block, int(follow.read_s * 1e9))
             self._size.took(time.perf_counter() - began_s, len(lines.block))
         self.holding.note(follow)
         return Take(follow.path, tuple(chunks), follow.state())

@@ -28,6 +28,11 @@ class Troubles:
         self._told.pop(path, None)
 
     @property
+    def by_path(self) -> dict[str, str]:
+        """What is wrong now, by path."""
+        return dict(self._told)
+
+    @property
     def now(self) -> list[str]:
         """What is wrong now, a sentence each."""
         return list(self._told.values())

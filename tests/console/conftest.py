@@ -56,6 +56,9 @@ class Shown:
     asked: list[Any] = field(default_factory=list)
     parts: dict[str, str | None] = field(default_factory=dict)
     failing: bool = False
+    log_jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    log_rows: list[dict[str, Any]] = field(default_factory=list)
+    log_trouble: str | None = None
 
     def sources(self) -> Sources:
         async def give_status() -> dict[str, Any]:
@@ -82,10 +85,26 @@ class Shown:
                 raise PermanentError(f'scrape pool "{pool}" not found')
             return self.explained[pool]
 
+        async def give_logs(wanted: TargetsWanted) -> dict[str, Any]:
+            self.asked.append(wanted)
+            shown = [row for row in self.log_rows if row["state"] in wanted.states]
+            shown = [row for row in shown if all(word in str(row).lower() for word in wanted.words)]
+            rows = shown[: wanted.limit]
+            return {"jobs": self.log_jobs, "matching": len(shown), "rows": rows, "trouble": self.log_trouble}
+
         async def give_letters(most: int) -> DeadLetterPage:
             return DeadLetterPage(len(self.letters), self.letters[:most])
 
-        return Sources(give_status, give_targets, give_page, give_explanation, give_letters, lambda: self.parts)
+        return Sources(
+            give_status,
+            give_targets,
+            give_page,
+            give_explanation,
+            give_letters,
+            lambda: self.parts,
+            give_logs,
+            give_explanation,
+        )
 
 
 @dataclass

@@ -44,5 +44,5 @@ async def test_a_job_that_there_is_not_cannot_be_explained(console: Running) -> 
 
 
 async def ask(console: Running, body: object) -> tuple[int, Any]:
-    async with console.session.post(console.url + "/api/console/explain", json=body) as response:
+    async with console.session.post(console.url + "/api/console/targets/explain", json=body) as response:
         return response.status, await response.json()

@@ -6,11 +6,12 @@ import { whole } from "./format.js";
 import { deadLetters } from "./dead_letters.js";
 import { explore } from "./explore.js";
 import { logs } from "./logs.js";
+import { logSources } from "./log_sources.js";
 import { overview } from "./overview.js";
 import { targets } from "./targets.js";
 
-const PAGES = { overview, targets, explore, logs, "dead-letters": deadLetters };
-const TITLES = { overview: "Overview", targets: "Targets", explore: "Explore", logs: "Logs", "dead-letters": "Dead letters" };
+const PAGES = { overview, targets, explore, logs, "log-sources": logSources, "dead-letters": deadLetters };
+const TITLES = { overview: "Overview", targets: "Targets", explore: "Explore", logs: "Logs", "log-sources": "Log sources", "dead-letters": "Dead letters" };
 const EVERY_MS = 5000;
 
 const place = document.getElementById("page");
@@ -45,6 +46,7 @@ async function refresh() {
     // The bar's figures come from the overview whatever page is shown; that page gets them and asks no second time.
     const facts = await get("console/overview");
     badge("targets-down", facts.targets ? facts.targets.down : 0);
+    badge("sources-failing", facts.log_sources ? facts.log_sources.failing : 0);
     badge("letters", facts.dead_letters || 0);
     if (shown === current) await shown.view.refresh(facts);
     connected(null);

@@ -18,18 +18,19 @@ export function explanation(data, words) {
     h("section", h("h3", "relabel_configs"),
       data.steps.length ? h("ol.steps", { start: 0 }, data.steps.slice(0, last + 1).map((step, number) => stepOf(step, number, words))) : h("p.dim", "The job has no rules: all labels but those that begin with __ stay."),
       idle ? h("p.dim", `${whole(idle)} more ${idle === 1 ? "does" : "do"} not run.`) : null),
-    h("section", h("h3", data.labels ? "Becomes" : "Is not scraped"), outcome(data, words)));
+    h("section", h("h3", data.labels ? "Becomes" : data.path === undefined ? "Is not scraped" : "Is not read"), outcome(data, words)));
 }
 
 function outcome(data, words) {
   const parts = [];
   if (!data.labels) parts.push(h("p.verdict-line.bad", ...(data.rule === null ? marked(data.reason, words) : [`Rule ${data.rule} drops it.`])));
   if (data.state === "duplicate") parts.push(h("p.verdict-line.warn", "Found twice: the other one is scraped."));
-  if (data.labels) parts.push(h("p.url", ...marked(clip(data.scrapeUrl, LONG), words)), labelList(data.labels, words));
-  if (data.sameLabels.length && data.state !== "duplicate") {
+  if (data.labels) parts.push(h("p.url", ...marked(clip(data.path === undefined ? data.scrapeUrl : data.path, LONG), words)), labelList(data.labels, words));
+  const alike = data.sameLabels || []; // of logs nobody asks: several files may well share labels
+  if (alike.length && data.state !== "duplicate") {
     parts.push(h("p.verdict-line.warn", `${whole(data.sameLabelsCount)} other ${data.sameLabelsCount === 1 ? "target has" : "targets have"} the same labels:`));
   }
-  parts.push(data.sameLabels.length ? h("ul.same", data.sameLabels.map((other) => h("li", h("strong", other.scrapePool), " ", ...marked(other.scrapeUrl, words), h("div.dim", difference(other.discoveredLabels, data.discoveredLabels))))) : null);
+  parts.push(alike.length ? h("ul.same", alike.map((other) => h("li", h("strong", other.scrapePool), " ", ...marked(other.scrapeUrl, words), h("div.dim", difference(other.discoveredLabels, data.discoveredLabels))))) : null);
   return parts;
 }
 
