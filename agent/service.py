@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,19 +12,20 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from agent import explain_api, logs_routes, targets_api
 from agent.batcher import Batcher
 from agent.buffer import Buffer, BufferFile, Identity
+from agent.chores import attempt, every
 from agent.config import AgentConfig, Loaded
 from agent.custom_resources import CustomResources
 from agent.destinations import Destinations, destination_names, part_samples
 from agent.discovery import Tools
 from agent.part import Part
-from agent.reload import Reloads, ReloadStatus, add_status_route
+from agent.reload import Reloads, ReloadStatus
+from agent.routes import add_routes
 from agent.scrape.pool import ScrapePool
 from agent.sharing.share import Share
 from agent.targets import Target, Targets
-from pipeline.errors import PermanentError, PipelineError, TransientError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.log.sqlite import SqliteLog
 from pipeline.service import vital
 from pipeline.telemetry import AgentMetrics, DiscoveryMetrics, LogMetrics, ReloadMetrics, ScrapeMetrics
@@ -119,8 +120,8 @@ class Agent:
         self._run(self._targets.run(), "discovery")
         self._run(self._follow_targets(), "targets")
         self._run(self._follow_share(), "share")
-        self._run(self._every(SETTLE_S, self._buffer.settle), "settle")
-        self._run(self._every(EVICT_S, self._buffer.evict_old), "evict")
+        self._run(every(SETTLE_S, self._buffer.settle), "settle")
+        self._run(every(EVICT_S, self._buffer.evict_old), "evict")
         if self.load is not None:
             self._reloads = Reloads(
                 self.load, lambda: self.config, self._apply, ReloadMetrics(self.registry), self.files
@@ -217,11 +218,6 @@ class Agent:
         async for targets in self._targets.changes():
             await self._pool.sync(targets)
 
-    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            await _try(step)
-
     def _run(self, work: Any, name: str) -> None:
         self._tasks.append(vital(asyncio.create_task(work, name=f"agent-{name}")))
 
@@ -255,7 +251,7 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, self._destinations.stop(), return_exceptions=True)
-        await _try(self._buffer.settle)
+        await attempt(self._buffer.settle)
 
     def ready(self) -> str | None:
         """Return None while every part works; a destination that is down is no reason, batches wait on disk."""
@@ -273,23 +269,7 @@ class Agent:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve what is found and scraped and why, and how the last reload went, in the shapes of Prometheus' API."""
-        add_status_route(app, lambda: self.reload_status)
-        targets_api.add_routes(app, lambda: self._targets.by_job, lambda target: self._pool.health(target), self.node)
-        logs_routes.add_routes(app, lambda: self._logs, self.ready)
-        app.router.add_get("/api/v1/sharing", self._tell_share)
-        app.router.add_get("/api/v1/custom_resources", self._tell_resources)
-        explain_api.add_routes(
-            app,
-            lambda: self._targets.jobs,
-            lambda: self._targets.by_job,
-            lambda target: self._share.is_ours(target),
-        )
-
-    async def _tell_resources(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "success", "data": self._resources.status()})
-
-    async def _tell_share(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "success", "data": self._share.status()})
+        add_routes(app, self)
 
     @property
     def logs(self) -> "LogService | None":
@@ -307,6 +287,11 @@ class Agent:
         return self._resources
 
     @property
+    def share(self) -> Share:
+        """Which part of the shared work is this agent's."""
+        return self._share
+
+    @property
     def pool(self) -> ScrapePool:
         """How the scrapes go."""
         return self._pool
@@ -315,11 +300,3 @@ class Agent:
     def reload_status(self) -> ReloadStatus:
         """What became of the last attempt to read the configuration again."""
         return self._reloads.status if self._reloads is not None else ReloadStatus()
-
-
-async def _try(step: Callable[[], Awaitable[None]]) -> None:
-    """Do what can as well be done later: a disk that is full for a while must not end it."""
-    try:
-        await step()
-    except PipelineError as error:
-        logger.error("the buffer could not be written: %s", error)
