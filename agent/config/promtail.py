@@ -68,9 +68,9 @@ class LimitsConfig(NullableSection):
     max_streams: int = 0
     """How many streams may be active: 0, which is no bound."""
     max_line_size: GoBytes = 0
-    """A longer line is dropped, or cut; 0 is no limit of promtail's, and 1MiB here."""
+    """An entry that is longer as stages leave it is dropped, or cut; 0 is no limit, but that of a file's line, 1MiB."""
     max_line_size_truncate: bool = False
-    """Cut longer lines at the limit instead of dropping them."""
+    """Cut longer entries at the limit instead of dropping them."""
 
     @model_validator(mode="after")
     def _no_bound_of_streams(self) -> "LimitsConfig":

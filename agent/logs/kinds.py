@@ -5,9 +5,10 @@ from importlib import import_module
 from typing import Any, Final
 
 from agent.config.logs import LogScrapeConfig
-from agent.config.promtail import LogsConfig
+from agent.config.promtail import LimitsConfig, LogsConfig
 from agent.logs.input import Following, Input, InputTools, MakeInput
-from agent.tail.options import Decompression, LineLimit, TailOptions
+from agent.stages.longest import Longest
+from agent.tail.options import MAX_LINE_BYTES, Decompression, LineLimit, TailOptions
 
 
 def _later(module: str, name: str) -> MakeInput:
@@ -51,12 +52,26 @@ def containers(section: Any, tools: InputTools) -> Following:
 def file_options(job: LogScrapeConfig, logs: LogsConfig) -> TailOptions:
     """Return how a job's files are followed."""
     given, limits = job.decompression, logs.limits_config
-    default = LineLimit()
     return TailOptions(
         encoding=job.encoding,
         decompression=Decompression(given.format or "", given.initial_delay) if given.enabled else None,
-        # promtail has no limit where none is given; ours is cut at, not dropped.
-        limit=LineLimit(limits.max_line_size, limits.max_line_size_truncate) if limits.max_line_size else default,
+        limit=_line_limit(limits),
         sync_period_s=logs.target_config.sync_period,
         poll_s=logs.global_config.file_watch_config.min_poll_frequency,
     )
+
+
+def _line_limit(limits: LimitsConfig) -> LineLimit:
+    """Return how long a file's own line may be: promtail limits what stages leave of it (`agent.stages.longest`).
+
+    A MiB more leaves room for what they take away: a runtime's prefix, JSON's escapes. Where no limit is given promtail
+    has none; ours is cut at, not dropped.
+    """
+    if not limits.max_line_size:
+        return LineLimit()
+    return LineLimit(limits.max_line_size + MAX_LINE_BYTES, limits.max_line_size_truncate)
+
+
+def longest(limits: LimitsConfig) -> Longest | None:
+    """Return how long an entry may be as stages leave it; None for as long as it is."""
+    return Longest(limits.max_line_size, limits.max_line_size_truncate) if limits.max_line_size else None

@@ -9,10 +9,12 @@ from prometheus_client import Counter
 
 from agent.config.stages import MatchStage, StageConfig
 from agent.logs.pipeline import MakePipeline, Pipeline
-from agent.stages import containers, extract, label_stages, limit, line_stages, metrics, multiline, selection, timestamp
+from agent.stages import containers, extract, label_stages, line_stages, metrics, multiline, selection, timestamp
 from agent.stages.blocks import at_once, one_by_one
 from agent.stages.lang.selector import parse_selector
+from agent.stages.limit import limit_step
 from agent.stages.lines import walks
+from agent.stages.longest import Longest, apart
 from agent.stages.metrics import CustomMetrics, Vector
 from agent.stages.pipeline import SourcePipeline
 from agent.stages.step import Run, Step, chain
@@ -27,7 +29,7 @@ class StageTools:
     `last` are the labels that every entry carries whatever stages do, the cluster's; `first` are external labels, for
     entries that have none of their name. `custom` exposes what `metrics` stages make. `tenant` is whose entries are
     that no stage gives to another. `clock_ns` gives Unix nanoseconds, `random` numbers from 0 to below 1. `accelerated`
-    says whether lines are walked by the compiled code; left out, where there is one.
+    says whether lines are walked by the compiled code; left out, where there is one. `longest` bounds entries.
     """
 
     job: str
@@ -39,21 +41,26 @@ class StageTools:
     clock_ns: Callable[[], int] = time.time_ns
     random: Callable[[], float] = random_numbers.random
     accelerated: bool | None = None
+    longest: Longest | None = None
 
 
 def make_pipelines(stages: Sequence[StageConfig], tools: StageTools) -> MakePipeline:
     """Compile a job's stages; what comes makes the pipeline of a source with these labels."""
     steps = tuple(compile_stage(stage, tools) for stage in stages)
-    walk = walks(tools.accelerated)
+    walk, longest = walks(tools.accelerated), tools.longest
+    limit = (longest.max_bytes, longest.shorten(tools.job, tools.metrics)) if longest is not None else ()
     drop = _Drops(tools.metrics.dropped_lines, tools.job)
 
     def make(labels: Mapping[str, str]) -> Pipeline:
         run = Run(drop)
         dropped = tools.metrics.dropped_metadata.labels(tools.job).inc
-        streams = Streams(tools.first, tools.last, dropped, tools.tenant, walk.encode)
+        streams = Streams(tools.first, tools.last, dropped, tools.tenant, walk.encode, *limit)
         first = chain(steps, streams.add, run)
-        lines = at_once(steps, labels, first, run, streams, walk) or one_by_one(labels, first)
-        return SourcePipeline(run, streams, first, lines, tools.clock_ns)
+        each = one_by_one(labels, first)
+        lines = at_once(steps, labels, first, run, streams, walk)
+        if lines is not None and longest is not None:
+            lines = apart(lines, each, longest.max_bytes)
+        return SourcePipeline(run, streams, first, lines or each, tools.clock_ns)
 
     return make
 
@@ -113,6 +120,6 @@ _STEPS: Mapping[str, Callable[..., Step]] = {
     "structured_metadata": label_stages.structured_metadata_step,
     "tenant": label_stages.tenant_step,
     "drop": selection.drop_step,
-    "limit": limit.limit_step,
+    "limit": limit_step,
     "multiline": multiline.multiline_step,
 }

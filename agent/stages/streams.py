@@ -4,6 +4,7 @@ Entries of one stream stay in the order they came in; streams with equal labels 
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,6 +14,7 @@ from agent.logs.chunk import Chunk
 from agent.logs.entry import Entry
 from agent.stages.encode import encode_at
 from agent.stages.lines import Encode
+from agent.stages.longest import Shorten
 from pipeline.wire.loki import STREAM, STREAM_LABELS, encode_labels, encode_metadata
 from pipeline.wire.protobuf import encode_bytes, encode_varint
 
@@ -63,7 +65,8 @@ class Streams:
     """The streams of one source.
 
     `last` are labels that every entry carries whatever stages do; `first` those of entries that have no other value
-    for them. `dropped` counts structured metadata beyond Loki's limits.
+    for them. `dropped` counts structured metadata beyond Loki's limits. What is longer than `max_bytes`, `shorten` cuts
+    or drops.
     """
 
     def __init__(
@@ -73,8 +76,10 @@ class Streams:
         dropped: Callable[[int], object],
         tenant: str = "",
         encode: Encode = encode_at,
+        max_bytes: int = sys.maxsize,
+        shorten: Shorten = bytes,
     ) -> None:
-        self._encode = encode
+        self._encode, self._max_bytes, self._shorten = encode, max_bytes, shorten
         self._first, self._last, self._dropped, self._tenant = first, last, dropped, tenant
         self._known: dict[tuple[tuple[str, str], ...], Stream] = {}
         self._by_text: dict[tuple[str, bytes], Stream] = {}
@@ -87,6 +92,11 @@ class Streams:
         time_ns = entry.time_ns
         metadata = entry.metadata
         line = entry.line.encode("utf-8", "replace")
+        if len(line) > self._max_bytes:
+            shortened = self._shorten(line)
+            if shortened is None:
+                return
+            line = shortened
         pairs = encode_metadata(self.within(metadata, 1).items()) if metadata else b""
         stream = self.stream(entry.labels)
         if _MIN_NS <= time_ns <= _MAX_NS:
