@@ -178,11 +178,11 @@ class Push:
         return await self._halves(labels, sent, outcome)
 
     async def _too_early(self, labels: bytes, sent: Sequence[Sent], outcome: Outcome) -> bool:
-        """Refuse the first entry's day, since Loki's schemas begin with a day; send the others. Loki has none of them.
+        """Refuse the oldest entry's day, since Loki's schemas begin with a day; send the others. Loki has none of them.
 
         In halves: days may be many, and none of the others need be any better.
         """
-        behind_ns = (sent[0].entry.time_ns // _DAY_NS + 1) * _DAY_NS
+        behind_ns = (min(one.entry.time_ns for one in sent) // _DAY_NS + 1) * _DAY_NS
         early = [one for one in sent if one.entry.time_ns < behind_ns]
         self.results.refuse([Refused(labels, one, _reason(outcome)) for one in early], _status(outcome))
         rest = [one for one in sent if one.entry.time_ns >= behind_ns]

@@ -148,7 +148,7 @@ async def test_entries_from_before_loki_s_first_schema_cost_no_others(tmp_path: 
     """Loki fails at them with 500, for ever."""
     now, letters = time.time_ns(), Letters()
     old = [(SECOND + n, f"1970 {n}") for n in range(1000)] + [(800 * 24 * HOUR, "1972")]
-    mixed = stream("mixed", [*old, (now, "new"), (3 * SECOND, "again"), (now + 1, "newer")])
+    mixed = stream("mixed", [(now, "new"), *old, (3 * SECOND, "again"), (now + 1, "newer")])
     good = [(now + n, f"good {n}") for n in range(3)]
     async with Loki(tmp_path / "loki") as loki, client_of(loki) as client:
         await client.deliver([piece(stream("good", good[:1]))], letters.refuse)
