@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from agent.config.discoveries import Discoveries
 from agent.config.logs import LogScrapeConfig
@@ -12,6 +13,7 @@ from agent.logs.chunk import Keep
 from agent.logs.input import Following, Input, InputTools
 from agent.logs.job import LogTarget
 from agent.logs.kinds import longest, make_input
+from agent.logs.parts import InputNow, whole
 from agent.logs.positions import imported_offsets
 from agent.stages.make import StageTools, make_pipelines
 from agent.stages.metrics import CustomMetrics
@@ -21,6 +23,8 @@ from pipeline.telemetry import LogInputMetrics
 
 logger = logging.getLogger(__name__)
 
+FOUND: Final = ("files", "docker")
+"""Kinds of inputs whose sources are discovered."""
 _FOUND_BY = frozenset((*Discoveries.model_fields, "relabel_configs"))
 
 
@@ -34,6 +38,8 @@ class Labels:
 
 @dataclass(slots=True)
 class _Running:
+    job: str
+    kind: str
     made_of: object
     input: Input
     task: "asyncio.Task[None]"
@@ -70,8 +76,9 @@ class LogJobs:
         tools = InputTools(job.job_name, make, relabelling(job), self.keep, self.metrics)
         made = make_input(job, logs, tools, imported_offsets(self.keep))
         run = self._to_its_end(made) if logs.target_config.stdin else made.run()
+        kind = "stdin" if logs.target_config.stdin else job.input.removesuffix("_sd_configs") or "files"
         task = vital(asyncio.create_task(run, name=f"agent-{job.pool}"))
-        self._running[job.pool] = _Running(made_of, made, task)
+        self._running[job.pool] = _Running(job.job_name, kind, made_of, made, task)
 
     async def _to_its_end(self, stdin: Input) -> None:
         await stdin.run()
@@ -95,9 +102,21 @@ class LogJobs:
         """Return of each job why it cannot read just now, or None."""
         return {name: running.input.trouble() for name, running in self._running.items()}
 
+    def inputs(self) -> dict[str, InputNow]:
+        """Return each job's input as it is now."""
+        return {name: _now(running) for name, running in self._running.items()}
+
     def ended(self) -> str | None:
         """Return which job has ended, a fault of ours, or None."""
         return next((f"{name} has ended" for name, one in self._running.items() if one.task.done()), None)
+
+
+def _now(running: _Running) -> InputNow:
+    kind, trouble = running.kind, running.input.trouble()
+    if kind not in FOUND:
+        return InputNow(kind, running.job, trouble, whole(kind, trouble))
+    following: Following = running.input  # type: ignore[assignment]  # as these kinds are
+    return InputNow(kind, running.job, trouble, following.parts())
 
 
 def _jobs(logs: LogsConfig) -> Sequence[LogScrapeConfig]:
