@@ -14,7 +14,7 @@ _TAKEN = frozenset({200, 202, 204})
 # What an ingester answers for more than it takes in one gRPC message (its grpc_server_max_recv_msg_size) comes as 500.
 TOO_LARGE: Final = "message larger than max"
 NO_SCHEMA: Final = "no schema config found for time"
-"""An ingester's words, and 500, for a new stream of which an entry is older than the first of Loki's `schema_config`."""
+"""An ingester's words, with 500, for a new stream with an entry older than the first of Loki's `schema_config`."""
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, now_s: float) -> Outcome:
