@@ -14,7 +14,7 @@ from agent.inputs.docker_position import Position
 from agent.inputs.feed import Feed
 from agent.inputs.labels import Labels
 from agent.logs.entry import Entry
-from agent.logs.input import InputTools, Source
+from agent.logs.input import BY_RULES, InputTools, Source
 from agent.logs.parts import Part
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.http_client import HttpAccess
@@ -165,9 +165,8 @@ class Container:
 
     async def _take(self, found: Iterable[Line], lines: ContainerLines, size: int) -> None:
         new = [line for line in found if self._position.is_new(line)]
-        if lines.cut:
-            self._tools.metrics.cut_lines.labels(self._tools.job).inc(lines.cut)
-            lines.cut = 0
+        self._tools.cut(lines.cut)
+        lines.cut = 0
         if new:
             await self._feed.put(self._entries(new), self._position.write(), read_bytes=size)
 
@@ -175,6 +174,6 @@ class Container:
         for line in lines:
             labels = self._labels.of({LOG_STREAM: line.stream})
             if labels is None:
-                self._tools.metrics.dropped_lines.labels(self._tools.job, "relabel_configs").inc()
+                self._tools.drop(BY_RULES)
                 continue
             yield Entry(labels, line.time_ns, line.text.decode(errors="replace"))

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 
+from agent.logs.aside import LONG_BYTES, aside
 from agent.logs.chunk import Chunk, Take
 from agent.logs.entry import Entry
 from agent.logs.input import InputTools
+from pipeline.errors import TransientError
 
 LOOK_S: Final = 0.5
 """How often it is looked whether something was held back for long enough."""
@@ -53,15 +55,26 @@ class Feed:
         self._tools.metrics.read_lines.labels(self._tools.job).inc(len(entries))
         self._tools.metrics.read_bytes.labels(self._tools.job).inc(read_bytes)
         async with self._turn:
-            keeping = await self._give(self._pipeline.entries(entries), position, durable)
+            keeping = await self._give(await self._through(entries), position, durable)
         # Outside: what others put meanwhile gets into the same transaction.
         await keeping
+
+    async def _through(self, entries: Sequence[Entry]) -> Sequence[Chunk]:
+        pipeline = self._pipeline
+        if not any(len(entry.line) > LONG_BYTES for entry in entries):
+            return pipeline.entries(entries)
+        chunks = await aside(lambda: pipeline.entries(entries))
+        if pipeline is not self._pipeline:
+            raise TransientError("what was read before could not be kept: it is to be read again")
+        return chunks
 
     async def run(self) -> None:
         """Let go on what stages have held back for long enough, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            now_ns = int(self._tools.clock() * 1_000_000_000)
+            if self._turn.locked():
+                continue
+            now_ns = self._tools.now_ns()
             due_ns = self._pipeline.due_ns()
             if due_ns is not None and due_ns <= now_ns:
                 async with self._turn:
@@ -70,7 +83,7 @@ class Feed:
     async def end(self) -> None:
         """Give everything that is held back: the source has come to its end. On disk when this returns."""
         async with self._turn:
-            chunks = self._pipeline.flush(int(self._tools.clock() * 1_000_000_000), everything=True)
+            chunks = self._pipeline.flush(self._tools.now_ns(), everything=True)
             await (await self._give(chunks, None, durable=True))
 
     async def forget(self) -> None:

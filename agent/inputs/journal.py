@@ -112,7 +112,7 @@ class Journal:
                 await self._feed.put(self._entries.of(new), cursor.encode(), read_bytes=len(data))
                 self._passed, self._lost = "", False
             if (large := reader.too_large) is not None:
-                self._tools.metrics.dropped_lines.labels(self._tools.job, "journal entry too large").inc()
+                self._tools.drop("journal_entry_too_large")
                 logger.error("journal: an entry of more than %d bytes is passed over", MAX_ENTRY_BYTES)
                 self._passed = large
                 return

@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.config.journal import JournalConfig
 from agent.logs.entry import Entry
-from agent.logs.input import InputTools
+from agent.logs.input import BY_RULES, InputTools
 from pipeline.wire.journal_export import Fields
 
 _META: Final = "__journal_"
@@ -23,17 +23,16 @@ class JournalEntries:
 
     def of(self, found: Iterable[Fields]) -> Iterator[Entry]:
         """Yield the entries that have a text and that no rule drops."""
-        dropped = self._tools.metrics.dropped_lines
         for fields in found:
             # Names with two underscores are the address of an entry, not of it.
             own = {name: value for name, value in fields.items() if not name.startswith("__")}
             line = json.dumps(own, ensure_ascii=False, sort_keys=True) if self._config.json_ else own.get("MESSAGE")
             if line is None:
-                dropped.labels(self._tools.job, "journal entry without MESSAGE").inc()
+                self._tools.drop("journal_entry_without_message")
                 continue
             labels = self._tools.relabel({**_labels(own), **self._config.labels})
             if labels is None:
-                dropped.labels(self._tools.job, "relabel_configs").inc()
+                self._tools.drop(BY_RULES)
                 continue
             yield Entry(dict(labels), int(fields.get("__REALTIME_TIMESTAMP", "0")) * 1000, line)
 

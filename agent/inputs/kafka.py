@@ -17,7 +17,7 @@ from agent.inputs.feed import Feed
 from agent.inputs.labels import Labels
 from agent.inputs.ticks import Ticks
 from agent.logs.entry import Entry
-from agent.logs.input import Input, InputTools
+from agent.logs.input import BY_RULES, Input, InputTools
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.log.interface import OffsetOutOfRangeError, Partition, Record
 
@@ -123,7 +123,7 @@ class KafkaTopics:
             key = (record.key or b"").decode(errors="replace") or NO_KEY
             labels = self._labels.of({**found, "__meta_kafka_message_key": key})
             if labels is None:
-                self._tools.metrics.dropped_lines.labels(self._tools.job, "relabel_configs").inc()
+                self._tools.drop(BY_RULES)
                 continue
             time_ns = (
                 record.append_time_ms * 1_000_000 if self._config.use_incoming_timestamp else self._ticks.next_ns()

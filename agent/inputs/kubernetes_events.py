@@ -22,7 +22,7 @@ from agent.inputs.feed import Feed
 from agent.inputs.kubernetes_event import KubernetesEvent, labels_of, line_of
 from agent.inputs.shared_position import SharedPositions
 from agent.logs.entry import Entry
-from agent.logs.input import Input, InputTools
+from agent.logs.input import BY_RULES, Input, InputTools
 from agent.sharing.tenure import Tenure
 from pipeline.errors import PipelineError, TransientError
 
@@ -122,7 +122,7 @@ class KubernetesEvents:
             found = {**labels_of(event), "job": self._tools.job, **self._config.labels}
             labels = self._tools.relabel(found)
             if labels is None:
-                self._tools.metrics.dropped_lines.labels(self._tools.job, "relabel_configs").inc()
+                self._tools.drop(BY_RULES)
                 continue
             yield Entry(dict(labels), event.time_ns, line_of(event, self._config.log_format))
 

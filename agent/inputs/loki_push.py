@@ -19,7 +19,7 @@ from agent.inputs.labels import Labels
 from agent.inputs.listen_tls import listen_tls
 from agent.inputs.ticks import Ticks
 from agent.logs.entry import Entry
-from agent.logs.input import Input, InputTools
+from agent.logs.input import BY_RULES, Input, InputTools
 from pipeline.errors import TransientError
 from pipeline.receive.errors import BadRequestError
 from pipeline.receive.loki_push import PUSH_PATHS, body_form, read_streams
@@ -157,17 +157,16 @@ class LokiPush:
         return None
 
     def _entries(self, streams: list[Stream], wrong: list[str]) -> Iterator[Entry]:
-        dropped = self._tools.metrics.dropped_lines
         for stream in streams:
             try:
                 found = dict(parse_labels(stream.labels))
             except MalformedError as error:
                 wrong.append(str(error))
-                dropped.labels(self._tools.job, "stream without readable labels").inc(len(stream.entries))
+                self._tools.drop("unreadable_labels", len(stream.entries))
                 continue
             labels = self._labels.of({**found, **self._config.labels})
             if labels is None:
-                dropped.labels(self._tools.job, "relabel_configs").inc(len(stream.entries))
+                self._tools.drop(BY_RULES, len(stream.entries))
                 continue
             for entry in stream.entries:
                 time_ns = entry.time_ns if self._config.use_incoming_timestamp else self._ticks.next_ns()

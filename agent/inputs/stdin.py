@@ -12,7 +12,7 @@ from typing import IO, Final
 from agent.inputs.feed import Feed
 from agent.inputs.ticks import Ticks
 from agent.logs.entry import Entry
-from agent.logs.input import Input, InputTools
+from agent.logs.input import BY_RULES, Input, InputTools
 
 READ_BYTES: Final = 64 * 1024
 MAX_LINE_BYTES: Final = 256 * 1024
@@ -62,10 +62,9 @@ class Stdin:
 
     async def _give(self, lines: list[bytes], size: int) -> None:
         if self._labels is None:
-            self._tools.metrics.dropped_lines.labels(self._tools.job, "relabel_configs").inc(len(lines))
+            self._tools.drop(BY_RULES, len(lines))
             return
-        cut = sum(len(line) > MAX_LINE_BYTES for line in lines)
-        self._tools.metrics.cut_lines.labels(self._tools.job).inc(cut)
+        self._tools.cut(sum(len(line) > MAX_LINE_BYTES for line in lines))
         texts = (line[:MAX_LINE_BYTES].decode(errors="replace") for line in lines)
         await self._feed.put(
             [Entry(dict(self._labels), self._ticks.next_ns(), text) for text in texts], read_bytes=size

@@ -110,9 +110,8 @@ class SyslogTcp:
             return b""
 
     async def _take(self, framer: Framer, frames: list[bytes], size: int, address: str, hostname: str) -> None:
-        if framer.cut:
-            self._tools.metrics.cut_lines.labels(self._tools.job).inc(framer.cut)
-            framer.cut = 0
+        self._tools.cut(framer.cut)
+        framer.cut = 0
         if frames:
             await self._feed.put(self._entries.of(frames, address, hostname), read_bytes=size)
 

@@ -9,7 +9,7 @@ from agent.config.syslog import SyslogConfig
 from agent.inputs.labels import Labels
 from agent.inputs.ticks import Ticks
 from agent.logs.entry import Entry
-from agent.logs.input import InputTools
+from agent.logs.input import BY_RULES, InputTools
 from pipeline.wire.syslog import Message, parse
 
 _META: Final = "__syslog_"
@@ -29,24 +29,23 @@ class SyslogEntries:
 
     def of(self, frames: Iterable[bytes], address: str, hostname: str) -> Iterator[Entry]:
         """Yield the entries of messages that came from an address just now."""
-        now_ns = int(self._tools.clock() * 1_000_000_000)
+        now_ns = self._tools.now_ns()
         connection = {f"{_META}connection_ip_address": address}
         if hostname:
             connection[f"{_META}connection_hostname"] = hostname
         old = self._config.syslog_format == "rfc3164"
-        dropped = self._tools.metrics.dropped_lines
         for frame in frames:
             message = parse(frame, now_ns, old=old)
             line = message.text
             if self._config.use_rfc5424_message:
                 line = frame.decode(errors="replace").rstrip("\r\n\0")
             if not line:
-                dropped.labels(self._tools.job, "empty syslog message").inc()
+                self._tools.drop("empty_syslog_message")
                 continue
             key = (address, hostname, message.priority, message[_NAMES], self._elements(message))
             labels = self._labels.by(key, partial(self._found, connection, message))
             if labels is None:
-                dropped.labels(self._tools.job, "relabel_configs").inc()
+                self._tools.drop(BY_RULES)
                 continue
             own_ns = message.time_ns if self._config.use_incoming_timestamp else None
             yield Entry(labels, self._ticks.next_ns() if own_ns is None else own_ns, line)

@@ -26,7 +26,7 @@ TOGETHER: Final = 500
 TELL_S: Final = 10.0
 LAST_S: Final = 2.0
 """How long what came before the end may take to get into the buffer."""
-DROPPED: Final = "the UDP queue is full"
+FULL: Final = "udp_queue_full"
 
 
 class SyslogUdp(asyncio.DatagramProtocol):
@@ -83,7 +83,7 @@ class SyslogUdp(asyncio.DatagramProtocol):
         """Queue a datagram, or drop it where the queue is full."""
         if self._queued_bytes + len(data) > QUEUE_BYTES:
             self._dropped += 1
-            self._tools.metrics.dropped_lines.labels(self._tools.job, DROPPED).inc()
+            self._tools.drop(FULL)
             return
         self._queue.append((data, plain_address(addr[0])))
         self._queued_bytes += len(data)
@@ -112,8 +112,7 @@ class SyslogUdp(asyncio.DatagramProtocol):
         else:
             frames = [datagram[: self._config.max_message_length]] if datagram.strip(b"\r\n\0") else []
             framer.cut += len(datagram) > self._config.max_message_length
-        if framer.cut:
-            self._tools.metrics.cut_lines.labels(self._tools.job).inc(framer.cut)
+        self._tools.cut(framer.cut)
         return frames
 
     async def _tell_dropped(self) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from agent.logs.chunk import Keep
 from agent.logs.parts import Parts
@@ -15,6 +15,8 @@ Relabel = Callable[[Mapping[str, str]], "dict[str, str] | None"]
 
 Labels that begin with `__` are gone from the result.
 """
+BY_RULES: Final = "relabel_configs"
+"""The reason that is counted for what the rules drop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,19 @@ class InputTools:
     keep: Keep
     metrics: LogInputMetrics
     clock: Callable[[], float] = time.time
+
+    def now_ns(self) -> int:
+        """Return what time it is, Unix nanoseconds."""
+        return int(self.clock() * 1_000_000_000)
+
+    def drop(self, reason: str, lines: int = 1) -> None:
+        """Count lines that go no further."""
+        self.metrics.dropped_lines.labels(self.job, reason).inc(lines)
+
+    def cut(self, lines: int) -> None:
+        """Count lines that were cut at the limit of their length, if any."""
+        if lines:
+            self.metrics.cut_lines.labels(self.job).inc(lines)
 
 
 class Input(Protocol):

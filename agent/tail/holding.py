@@ -25,7 +25,7 @@ class Holding:
 
     async def flush(self) -> None:
         """Give what stages held back for long enough."""
-        now_ns = int(self.tools.clock() * 1e9)
+        now_ns = self.tools.now_ns()
         for follow in list(self._follows):
             due_ns = follow.pipeline.due_ns()
             if due_ns is None:

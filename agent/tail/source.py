@@ -104,7 +104,7 @@ def open_source(path: str, *, unpack: bool, zlib_too: bool = False) -> Source:
     fd = open_file(path)
     try:
         packing = packing_of(os.pread(fd, 8, 0), zlib_too=zlib_too)
-        looks = packing or packing_by_name(os.path.basename(path))
+        looks = packing or packing_by_name(path.rpartition("/")[2])
         if looks and looks not in SUPPORTED:
             raise PermanentError(f"{path} is compressed: {unsupported(looks)}")
         if packing and not unpack:

@@ -205,7 +205,7 @@ class Turns:
         """Follow a path no longer; what its stages hold goes on its way."""
         self._active.pop(follow, None)
         self.reader.forget(follow)
-        chunks = tuple(follow.pipeline.flush(int(self.tools.clock() * 1e9), everything=True))
+        chunks = tuple(follow.pipeline.flush(self.tools.now_ns(), everything=True))
         await self.patient.put(Take(follow.path, chunks, self.follows.finish(follow)))
 
     async def _wait(self) -> None:

@@ -129,7 +129,7 @@ async def test_what_is_no_line_or_not_wanted_is_counted(tmp_path: Path) -> None:
     async with running(Journal(config(folder, max_age="1h"), desk.tools())):
         await desk.memory.has(1)
     assert desk.memory.texts == ["new"]
-    assert desk.value("dropped_lines", reason="journal entry without MESSAGE") == 1
+    assert desk.value("dropped_lines", reason="journal_entry_without_message") == 1
     assert desk.value("dropped_lines", reason="relabel_configs") == 1
 
 
@@ -147,7 +147,7 @@ async def test_an_entry_that_is_far_too_large_is_passed_over(tmp_path: Path) -> 
     async with running(Journal(config(folder), desk.tools())):
         await desk.memory.has(2)
     assert desk.memory.texts == ["1", "2"]
-    assert desk.value("dropped_lines", reason="journal entry too large") == 1
+    assert desk.value("dropped_lines", reason="journal_entry_too_large") == 1
 
 
 async def test_a_position_that_is_none_is_told_and_the_age_counts(tmp_path: Path) -> None:

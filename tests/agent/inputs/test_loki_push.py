@@ -67,7 +67,7 @@ async def test_what_cannot_be_read_is_refused_alone() -> None:
         bomb = gzip.compress(b" " * (50 << 20))
         assert (await post(source.port, bomb, headers={**JSON, "Content-Encoding": "gzip"}))[0] == 413
     assert desk.memory.texts == ["kept"]
-    assert desk.value("dropped_lines", reason="stream without readable labels") == 1
+    assert desk.value("dropped_lines", reason="unreadable_labels") == 1
     assert desk.value("dropped_lines", reason="relabel_configs") == 1
 
 

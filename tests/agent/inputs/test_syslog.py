@@ -128,7 +128,7 @@ async def test_what_has_no_text_or_is_relabelled_away_is_counted() -> None:
         await _send(source.port, b"<1>1 - h noise - - - a\n<1>1 - h app - - - \n<1>1 - h app - - - b\n")
         await desk.memory.has(1)
     assert desk.memory.texts == ["b"]
-    assert desk.value("dropped_lines", reason="empty syslog message") == 1
+    assert desk.value("dropped_lines", reason="empty_syslog_message") == 1
     assert desk.value("dropped_lines", reason="relabel_configs") == 1
 
 
@@ -197,7 +197,7 @@ async def test_datagrams_beyond_the_bound_are_counted() -> None:
         desk.memory.room.clear()
         for number in range(300):  # given as the event loop gives them: a socket would lose them itself, uncounted
             source.datagram_received(b"<1>%05d" % number + b"x" * 60_000, ("127.0.0.1", 5))
-        dropped = desk.value("dropped_lines", reason="the UDP queue is full")
+        dropped = desk.value("dropped_lines", reason="udp_queue_full")
         assert 0 < dropped < 100
         desk.memory.room.set()
         await desk.memory.has(300 - int(dropped))
