@@ -85,7 +85,10 @@ class Redrive:
         async def refuse(piece: Piece, refusal: Rejected) -> None:
             reasons.append(refusal.reason)
 
-        piece = Piece(letter.payload, letter.items, envelope=envelope)
+        # Some of it may have been taken when it was sent again before, or be in another letter. Of samples the store's
+        # refusal says that, and may also be what the letter is about.
+        doubt = sink.signal is Signal.LOGS
+        piece = Piece(letter.payload, letter.items, in_doubt=doubt, envelope=envelope)
         tally = await Delivery(sink.send, refuse).run(Request([piece], CODECS[sink.signal], envelope.cluster, tenant))
         if not tally.refused:
             await self._remember(number)

@@ -162,6 +162,30 @@ async def test_refused_entries_are_dead_letters_that_can_be_shown_and_redriven(t
         assert await lines(loki) == ["a", "b", "c", "x" * 200]
 
 
+async def test_what_was_taken_of_a_letter_is_not_there_twice_after_it_is_redriven_again(tmp_path: Path) -> None:
+    lane, now_ns = LogLane(), time.time_ns()
+    limits: dict[str, Any] = {"max_line_size": "100B"}
+    async with Loki(tmp_path / "loki", limits=limits) as loki:
+        config = config_of(tmp_path, sink(loki.push_url))
+        async with opened_log(config) as log:
+            await log_of(log, config)
+            async with ingesting(config, log) as ingester:
+                # More than a block of Loki's, which recognises what it has in an open one.
+                long = [(now_ns + n, f"{n:05d}" + "x" * 300) for n in range(3000)]
+                await append(log, LOGS, lane.batch(stream("app", [*long, (now_ns + 3000, "y" * 2000)])))
+                await settled(ingester, 3001)
+                results = []
+                for limit in ("1KB", "10KB"):
+                    (loki.folder / "tenants.yml").write_text(
+                        json.dumps({"overrides": {"fake": {"max_line_size": limit}}}), encoding="utf-8"
+                    )
+                    await loki.kill()
+                    await loki.restart()
+                    results.append(await ingester.desk.letters.redrive(0))
+                assert [(result["rejected"], result["redriven"]) for result in results] == [(1, False), (0, True)]
+        assert await loki.count('{app="app"}', end_ns=now_ns + HOUR, window_s=7200) == 3001
+
+
 async def test_streams_beyond_a_clusters_limit_are_dead_letters_and_other_clusters_are_not_touched(
     tmp_path: Path,
 ) -> None:
