@@ -25,8 +25,8 @@ class Feed:
 
     def __init__(self, tools: InputTools, kind: str, name: str = "") -> None:
         self._tools = tools
-        self._lane_key = "/".join(part for part in (kind, tools.job, name) if part)
-        self._key = f"input/{self._lane_key}".encode()
+        self._lane_key = _lane_key(kind, tools.job, name)
+        self._key = _state_key(self._lane_key)
         self._turn = asyncio.Lock()
         self._load()
 
@@ -119,6 +119,19 @@ class Feed:
         except BaseException:
             self._load()
             raise
+
+
+def position_key(kind: str, job: str, name: str = "") -> bytes:
+    """Return the state's key of a source's position."""
+    return _state_key(_lane_key(kind, job, name)) + _POSITION
+
+
+def _lane_key(kind: str, job: str, name: str) -> str:
+    return "/".join(part for part in (kind, job, name) if part)
+
+
+def _state_key(lane_key: str) -> bytes:
+    return f"input/{lane_key}".encode()
 
 
 async def _nothing() -> None:

@@ -55,7 +55,7 @@ class _Lane:
 
 @dataclass(slots=True)
 class LogBatcher:
-    """The `Keep` of all inputs. `run` is its task; after `close` nothing may be put any more."""
+    """The `Keep` of all inputs. `run` is its task; before it ends, and after inputs have, `flush` writes what waits."""
 
     buffer: LogBuffer
     linger_s: float = LINGER_S

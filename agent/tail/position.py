@@ -61,19 +61,23 @@ def digest(head: bytes) -> str:
     return hashlib.blake2b(head, digest_size=8).hexdigest() if head else ""
 
 
+FILES: Final = b"files\0"
+"""What the state's keys of all jobs' files begin with."""
+
+
 def row_key(job: str, path: str, twin: int) -> bytes:
     """Return the state's key of a path's row; `twin` numbers the targets of a job that name the same path."""
-    return b"\0".join((b"files", job.encode(), b"row", os.fsencode(path), str(twin).encode()))
+    return FILES + b"\0".join((job.encode(), b"row", os.fsencode(path), str(twin).encode()))
 
 
 def done_key(job: str, path: str, twin: int, inode: int) -> bytes:
     """Return the state's key of a file that is read to its end and still there under another name."""
-    return b"\0".join((b"files", job.encode(), b"done", os.fsencode(path), str(twin).encode(), str(inode).encode()))
+    return FILES + b"\0".join((job.encode(), b"done", os.fsencode(path), str(twin).encode(), str(inode).encode()))
 
 
 def prefix(job: str) -> bytes:
     """Return what all keys of a job's files begin with."""
-    return b"\0".join((b"files", job.encode(), b""))
+    return FILES + job.encode() + b"\0"
 
 
 def read_key(key: bytes) -> tuple[str, str, int]:
