@@ -53,4 +53,4 @@ class Keep(Protocol):
         """Return whether there is no room just now, so that putting would wait."""
 
     def state(self, prefix: bytes) -> Mapping[bytes, bytes]:
-        """Return what the state's keys with this prefix hold as of what was put last: a new start goes on from there."""
+        """Return what the state's keys with this prefix hold as of what was put last: a new start goes on there."""
