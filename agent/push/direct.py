@@ -9,14 +9,16 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Protocol
 
 from agent.push.lanes import WINDOW_BATCHES
+from agent.push.standing import Standing
 from agent.signal_buffer import SignalBuffer
 from pipeline.delivery import Rejected
 from pipeline.errors import PipelineError
 from pipeline.log.interface import Record
-from pipeline.send.deliver import Refuse, Tally
+from pipeline.send.deliver import Note, Refuse, Tally
 from pipeline.send.request import Piece
 from pipeline.telemetry import AgentMetrics
 from pipeline.tracing import NO_SPAN, OFF, Span, Tracing
@@ -41,7 +43,9 @@ class Receiver(Protocol):
     async def close(self) -> None:
         """Close every connection."""
 
-    async def deliver(self, pieces: Sequence[Piece], refuse: Refuse, *, tenant: str = "") -> Tally:
+    async def deliver(
+        self, pieces: Sequence[Piece], refuse: Refuse, *, tenant: str = "", note: Note | None = None
+    ) -> Tally:
         """Send until everything is delivered or was handed to `refuse`; waits as long as the receiver is down."""
 
 
@@ -66,11 +70,14 @@ class DirectPush:
     rewrite: Rewrite | None = None
     tracing: Tracing = OFF
     _more: dict[int, asyncio.Event] = field(default_factory=dict)
-    _sending: int = 0
+    _standing: Standing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._standing = Standing(self.name, self.metrics)
 
     def trouble(self) -> str | None:
-        """Return None: a receiver that is down shows in what waits, and in the client's own words in the log."""
-        return None
+        """Return why batches do not get through just now, or None."""
+        return self._standing.trouble()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -121,12 +128,12 @@ class DirectPush:
                 if pieces:
                     with self._span(lane, group) as span:
                         tenant = from_headers(group[0].headers).tenant
-                        tally = await self.client.deliver(pieces, self._refuse, tenant=tenant)
+                        note = partial(self._standing.note, lane)
+                        tally = await self.client.deliver(pieces, self._refuse, tenant=tenant, note=note)
                         span.note(delivered=tally.delivered, already=tally.already, refused=tally.refused)
                     self.metrics.sent_bytes.labels(self.name).inc(sum(len(piece.payload) for piece in pieces))
                 sequence = _behind(group[-1])
                 self.buffer.acknowledge(self.name, lane, sequence)
-                self.metrics.connected.labels(self.name).set(1)
 
     async def _settle_before(self, lane: int, sequence: int) -> None:
         """Write down what is acknowledged where otherwise more than a window would be in doubt after a crash."""

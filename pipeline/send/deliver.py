@@ -25,6 +25,9 @@ Answer = Delivered | Partly | Refusal
 Send = Callable[[Request], Awaitable[Outcome]]
 """Sends one request, once."""
 
+Note = Callable[[Outcome], None]
+"""Is told what came of every request, those that are sent again included."""
+
 
 class Refuse(Protocol):
     """Takes what a store refuses for good."""
@@ -61,6 +64,7 @@ class Delivery:
     limits: Limits = Limits()
     backoff: Backoff = field(default_factory=Backoff)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    note: Note | None = None
     tally: Tally = field(default_factory=Tally)
 
     async def run(self, request: Request) -> Tally:
@@ -90,6 +94,8 @@ class Delivery:
         """Send until the answer is about the data; where one before it may have been lost, the pieces are in doubt."""
         while True:
             outcome = await self.send(request)
+            if self.note is not None:
+                self.note(outcome)
             if isinstance(outcome, Partly) and outcome.retry is not None:
                 before, retry = request.items, outcome.retry
                 request = await self._settle(request, outcome)

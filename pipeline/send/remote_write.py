@@ -18,7 +18,7 @@ from pipeline.http_client import HttpAccess
 from pipeline.send.classify import classify
 from pipeline.send.codec import METRICS
 from pipeline.send.config import WRITE_V2, RemoteWriteConfig
-from pipeline.send.deliver import Delivery, Limits, Refuse, Tally
+from pipeline.send.deliver import Delivery, Limits, Note, Refuse, Tally
 from pipeline.send.http import post
 from pipeline.send.request import Piece, Request
 from pipeline.wire import remote_write2, snappy
@@ -93,14 +93,20 @@ class RemoteWrite:
         )
 
     async def deliver(
-        self, pieces: Sequence[Piece], refuse: Refuse, *, tenant: str = "", limits: Limits | None = None
+        self,
+        pieces: Sequence[Piece],
+        refuse: Refuse,
+        *,
+        tenant: str = "",
+        limits: Limits | None = None,
+        note: Note | None = None,
     ) -> Tally:
         """Send until everything is delivered or was handed to `refuse`; waits as long as the receiver is down."""
 
         async def send(request: Request) -> Outcome:
             return await self.send(request.payload, tenant=tenant)
 
-        delivery = Delivery(send, refuse, limits or Limits(), self.backoff(), self._sleep)
+        delivery = Delivery(send, refuse, limits or Limits(), self.backoff(), self._sleep, note)
         return await delivery.run(Request(pieces, METRICS))
 
     def backoff(self) -> Backoff:

@@ -16,7 +16,7 @@ import aiohttp
 from pipeline.delivery import Backoff, Delivered, Outcome, PartLeft, Partly, Rejected, Retry
 from pipeline.http_client import HttpAccess
 from pipeline.send.codec import LOGS
-from pipeline.send.deliver import Delivery, Limits, Refuse, Tally
+from pipeline.send.deliver import Delivery, Limits, Note, Refuse, Tally
 from pipeline.send.http import post
 from pipeline.send.loki.classify import NO_SCHEMA, classify
 from pipeline.send.loki.config import LokiConfig
@@ -122,10 +122,16 @@ class Loki:
             return request
 
     async def deliver(
-        self, pieces: Sequence[Piece], refuse: Refuse, *, tenant: str = "", limits: Limits | None = None
+        self,
+        pieces: Sequence[Piece],
+        refuse: Refuse,
+        *,
+        tenant: str = "",
+        limits: Limits | None = None,
+        note: Note | None = None,
     ) -> Tally:
         """Send until everything is delivered or was handed to `refuse`; waits as long as Loki is down."""
-        delivery = Delivery(self.send, refuse, limits or Limits(), self.backoff(), self._sleep)
+        delivery = Delivery(self.send, refuse, limits or Limits(), self.backoff(), self._sleep, note)
         return await delivery.run(Request(pieces, LOGS, tenant=tenant))
 
     def backoff(self) -> Backoff:
