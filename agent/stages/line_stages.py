@@ -97,16 +97,19 @@ def _replaced(regex: Regex, write: Template, text: str, extracted: dict[str, Any
         for start, end in spans[1:]:
             if start < 0:
                 continue
-            values["Value"] = data[start:end].decode(errors="replace")
-            try:
-                new = write(values)
-            except (TemplateError, RecursionError):
-                return None
+            value = data[start:end]
+            # Templates know nothing but these values: what they made of one they make of it again.
+            new = written.get(value)
+            if new is None:
+                values["Value"] = value.decode(errors="replace")
+                try:
+                    new = written[value] = write(values)
+                except (TemplateError, RecursionError):
+                    return None
             # A group within one that was replaced is written, too, but for the extracted values alone.
             if start >= at:
                 out += data[at:start] + new.encode("utf-8", "replace")
                 at = end
-            written[data[start:end]] = new
     for name, index in regex.named:
         start, end = matches[0][index]
         if (new_value := written.get(data[start:end] if start >= 0 else b"")) is not None:

@@ -1,7 +1,13 @@
 """How much is read at once."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from agent.logs.aside import aside, has_long_line
+from agent.logs.chunk import Chunk
+from agent.logs.pipeline import Pipeline
 
 MOST_BYTES: Final = 256 * 1024
 LEAST_BYTES: Final = 16 * 1024
@@ -21,3 +27,13 @@ class BlockSize:
             self.bytes = max(LEAST_BYTES, min(self.bytes, size) // 2)
         elif took_s < _BLOCK_S / 4 and size > self.bytes // 2:
             self.bytes = min(MOST_BYTES, self.bytes * 2)
+
+
+async def through(stages: Pipeline, block: bytes, now_ns: int, size: BlockSize) -> Sequence[Chunk]:
+    """Send a block through stages; where a long line could make them hold the loop, in a thread."""
+    if has_long_line(block):
+        return await aside(lambda: stages.block(block, now_ns))
+    began_s = time.perf_counter()
+    chunks = stages.block(block, now_ns)
+    size.took(time.perf_counter() - began_s, len(block))
+    return chunks

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from agent.logs.chunk import Chunk, Take
 from agent.logs.input import InputTools
-from agent.tail.blocks import MOST_BYTES, BlockSize
+from agent.tail.blocks import MOST_BYTES, BlockSize, through
 from agent.tail.follow import Follow, LostTrackError, Tail
 from agent.tail.holding import Holding
 from agent.tail.lines import Lines, take_lines
@@ -141,7 +141,7 @@ class Reader:
         position.offset += lines.consumed
         position.skipping, position.written_ns = lines.skipping, stamp[1]
         self._open[tail] = self._open.pop(tail, follow)
-        await self.put_block(self._take(follow, tail, lines))
+        await self.put_block(await self._take(follow, tail, lines))
         return True
 
     async def _read(self, source: Source, window: memoryview, offset: int) -> tuple[int, bytes]:
@@ -195,27 +195,24 @@ class Reader:
         if filled and not position.skipping:
             rest = bytes(memoryview(self._buffer)[:filled])
             position.offset += filled
-            await self.tools.keep.put(self._take(follow, tail, Lines(rest + tail.text.newline, filled)))
+            await self.tools.keep.put(await self._take(follow, tail, Lines(rest + tail.text.newline, filled)))
 
-    def _take(self, follow: Follow, tail: Tail, lines: Lines) -> Take:
+    async def _take(self, follow: Follow, tail: Tail, lines: Lines) -> Take:
         """Return what comes of lines, and the position behind them with it."""
         assert tail.text is not None
         job, metrics = self.tools.job, self.tools.metrics
-        if lines.cut:
-            metrics.cut_lines.labels(job).inc(lines.cut)
+        self.tools.cut(lines.cut)
         if lines.dropped:
-            metrics.dropped_lines.labels(job, "line_too_long").inc(lines.dropped)
+            self.tools.drop("line_too_long", lines.dropped)
             logger.error("%d lines of %s are longer than the limit: dropped", lines.dropped, follow.path)
         metrics.read_bytes.labels(job).inc(lines.consumed)
-        chunks: list[Chunk] = []
+        chunks: Sequence[Chunk] = ()
         if lines.block:
-            began_s = time.perf_counter()
             block = tail.text.utf8(lines.block)
             count, follow.read_s = block.count(b"\n"), self.tools.clock()
             follow.lines += count
             metrics.read_lines.labels(job).inc(count)
-            chunks = follow.pipeline.block(block, int(follow.read_s * 1e9))
-            self._size.took(time.perf_counter() - began_s, len(lines.block))
+            chunks = await through(follow.pipeline, block, int(follow.read_s * 1e9), self._size)
         self.holding.note(follow)
         return Take(follow.path, tuple(chunks), follow.state())
 

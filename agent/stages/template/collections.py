@@ -43,6 +43,22 @@ def _first(values: Any) -> Any:
     return values[0] if values else None
 
 
+def _uniq(values: Any) -> list[Any]:
+    texts, out = set[str](), list[Any]()
+    others = list[Any]()
+    for value in values:
+        if isinstance(value, str):
+            if value in texts:
+                continue
+            texts.add(value)
+        elif value in others:
+            continue
+        else:
+            others.append(value)
+        out.append(value)
+    return out
+
+
 def _last(values: Any) -> Any:
     return values[-1] if values else None
 
@@ -68,7 +84,7 @@ SPRIG: Final[dict[str, tuple[str, Callable[..., Any]]]] = {
     "rest": ("a", lambda values: values[1:]),
     "initial": ("a", lambda values: values[:-1]),
     "reverse": ("a", lambda values: values[::-1]),
-    "uniq": ("a", lambda values: [one for n, one in enumerate(values) if one not in values[:n]]),
+    "uniq": ("a", _uniq),
     "has": ("aa", lambda value, values: value in (values or ())),
     "append": ("aa", lambda values, value: [*values, value]),
     "prepend": ("aa", lambda values, value: [value, *values]),
