@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.logs.api import describe_way
 from agent.service import Agent
 from agent.targets_page import Wanted
 from console.sources import TargetsWanted
@@ -28,4 +27,7 @@ class ShownLogs:
         known = self.agent.logs.jobs.get(job) if self.agent.logs is not None else None
         if known is None:
             raise PermanentError(f'no job of logs is named "{job}"')
+        # Only who reads logs pays for what that takes.
+        from agent.logs.api import describe_way
+
         return describe_way(known, labels)

@@ -74,6 +74,12 @@ def state_of(part: Part) -> str:
     return "failing" if part.trouble else "behind" if (part.behind_bytes or 0) > BEHIND_BYTES else "reading"
 
 
+def show(found: Found, inputs: Mapping[str, InputNow], counted: Mapping[str, Tally], sizes: Measured) -> dict[str, Any]:
+    """Return the page as JSON has it; not for the event loop, since a target's discovered labels are made anew."""
+    jobs = {name: describe_job(counts, inputs.get(name), counted) for name, counts in found.counts.items()}
+    return {"jobs": jobs, "matching": found.matching, "rows": [describe(row, sizes) for row in found.first]}
+
+
 def describe(row: Row, sizes: Measured) -> dict[str, Any]:
     """Return a row as JSON has it; `sizes` are those of files that are known anew."""
     target, part = row.target, row.part

@@ -20,7 +20,7 @@ from agent.logs.batcher import LogBatcher
 from agent.logs.buffer import LogBuffer
 from agent.logs.job import LogJob, LogTarget
 from agent.logs.jobs import Labels, LogJobs
-from agent.logs.page import describe, describe_job, find
+from agent.logs.page import find, show
 from agent.logs.parts import Sizes
 from agent.logs.positions import forget_known, import_once, imported_offsets
 from agent.logs.tally import tallies
@@ -181,9 +181,7 @@ class LogService:
         # Thousands of files take longer than the loop may be held (ARCHITECTURE 11).
         found = await asyncio.to_thread(find, dict(self.by_job), inputs, wanted)
         sizes = await self._sizes.of([row.part.at for row in found.first if row.part is not None and row.part.inode])
-        jobs = {name: describe_job(counts, inputs.get(name), counted) for name, counts in found.counts.items()}
-        shown = {"jobs": jobs, "matching": found.matching, "rows": [describe(row, sizes) for row in found.first]}
-        return {**shown, "trouble": self._batcher.trouble()}
+        return {"trouble": self._batcher.trouble(), **await asyncio.to_thread(show, found, inputs, counted, sizes)}
 
     def troubles(self) -> dict[str, str | None]:
         """Return of each job why it cannot read just now, or None; of the buffer, too, as `buffer`."""

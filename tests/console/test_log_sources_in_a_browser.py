@@ -91,6 +91,9 @@ async def test_what_cannot_be_read_is_seen_first_and_how_far_the_rest_is(reading
     await browser.click("summary")
     assert await browser.run(SAYS, ".losses", "drop stage 7")
     assert await browser.run(SAYS, ".losses", "line_too_long 1")
+    await browser.run("document.querySelector('.losses summary').focus()")
+    await browser.until("return document.querySelectorAll('td.number[title]')[1].textContent === '0'")
+    assert await browser.run("return document.activeElement.closest('details').open"), "what is drawn anew stays open"
     await browser.press("/")
     await browser.type("input[type=search]", "Quiet")
     await browser.until(ROWS_ARE, 1)

@@ -217,6 +217,14 @@ async def test_lines_written_to_a_file_are_seen_as_they_come_and_found(tmp_path:
     try:
         async with Chromium(tmp_path / "chromium") as browser:
             await look_at_logs(browser, f"http://127.0.0.1:{running.port}/#/logs", shop, mail)
+            await browser.click("nav a[data-page=log-sources]")
+            await browser.until("return document.querySelectorAll('.state.reading').length === 2")
+            behind = (
+                "[...document.querySelectorAll('tr.target td:nth-child(6)')].map((cell) => cell.textContent).join()"
+            )
+            await browser.until(f"return {behind} === '0 B,0 B'")
+            await browser.click("button.open")
+            await browser.until("return document.querySelector('.explained')?.innerText.includes('__path__')")
             await browser.click("nav a[data-page=overview]")
             delivered = "return document.querySelector('main').innerText.includes('1,004')"
             await browser.until(delivered)

@@ -30,8 +30,10 @@ function route() {
   if (current && current.view.close) current.view.close();
   document.title = `${TITLES[page]} · Pronoia`;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.dataset.page === page) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (link.dataset.page === page) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else link.removeAttribute("aria-current");
   }
   show(place);
   place.className = `page-${page}`;

@@ -45,7 +45,7 @@ function stepOf(step, number, words) {
   const given = Object.entries(rest).filter(([name, value]) => value !== DEFAULTS[name]);
   const kind = !step.keep ? "drops" : step.changes.length ? "changes" : "idle";
   return h("li", { className: `step ${kind}` },
-    h("div.rule", h("span.number-of", String(number)), spaced([h("span.action", action), ...given.map(([name, value]) => h("span.key", h("span.dim", `${name}=`), ...marked(Array.isArray(value) ? value.join(", ") : String(value), words)))])),
+    h("div.rule", h("span.number-of", String(number)), spaced([h("span.action", action), ...given.map(([name, value]) => h("span.given", h("span.dim", `${name}=`), ...marked(Array.isArray(value) ? value.join(", ") : String(value), words)))])),
     step.changes.map(changeOf),
     step.changes.length && step.keep ? null : h("div.effect", !step.keep ? h("strong", "drops the target") : h("span.dim", KEEPING.has(action) ? "keeps it" : "changes nothing"),
       step.rule.source_labels ? h("span.dim", " · looked at ", h("code", JSON.stringify(clip(step.value, LONG)))) : null));

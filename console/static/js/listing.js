@@ -7,6 +7,7 @@ import { whole } from "./format.js";
 const ROWS = 100;
 const MOST_ROWS = 1000;
 const TYPING_MS = 150;
+const SCROLLED = [".jobs", ".scroll:has(> .targets)"];
 
 /**
  * Build the page; what is chosen stands in the address. A `kind` says what is listed:
@@ -75,8 +76,7 @@ export function listing(kind, place, parameters) {
   }
 
   function draw() {
-    const focused = document.activeElement && document.activeElement.dataset.row;
-    const focusedJob = document.activeElement && document.activeElement.dataset.job;
+    const goOn = whereOneIs(place);
     const jobs = Object.entries(data.jobs);
     if (!jobs.some(([, job]) => Object.values(kind.countsOf(job)).some(Boolean))) {
       show(states);
@@ -92,8 +92,7 @@ export function listing(kind, place, parameters) {
       kind.above ? kind.above(data, chosen.job) : null,
       jobs.length > 1 ? h("div.jobs", jobs.map(([name, job]) => tile(name, job))) : null,
       data.rows.length ? table(words) : empty(chosen.q ? "Nothing matches" : "None", chosen.q ? "Try fewer words, or another state." : kind.none(chosen.state)));
-    if (focused) body.querySelector(`[data-row="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
-    if (focusedJob) body.querySelector(`[data-job="${CSS.escape(focusedJob)}"]`)?.focus({ preventScroll: true });
+    goOn();
   }
 
   function tile(name, job) {
@@ -120,5 +119,16 @@ export function listing(kind, place, parameters) {
       now = facts.now;
       await load().catch((error) => { if (error.name !== "AbortError") throw error; });
     },
+  };
+}
+
+/** Note what has the focus and how far is scrolled; gives what goes on there once all is drawn anew. */
+function whereOneIs(place) {
+  const held = place.contains(document.activeElement) ? document.activeElement.dataset : {};
+  const [name] = ["row", "job", "state"].filter((each) => each in held);
+  const scrolled = SCROLLED.map((selector) => [selector, place.querySelector(selector)]).filter(([, part]) => part).map(([selector, part]) => [selector, part.scrollLeft, part.scrollTop]);
+  return () => {
+    if (name) place.querySelector(`[data-${name}="${CSS.escape(held[name])}"]`)?.focus({ preventScroll: true });
+    for (const [selector, left, top] of scrolled) place.querySelector(selector)?.scrollTo(left, top);
   };
 }

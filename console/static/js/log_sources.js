@@ -26,6 +26,7 @@ const MOST_LOSING = 50;
 /** Build the page. */
 export function logSources(place, parameters) {
   let jobs = {};
+  const losses = { open: false };
   let rates = new Map(); // lines of each row and job: when they were counted, how many, and how many a second
 
   function taken(data) {
@@ -52,7 +53,7 @@ export function logSources(place, parameters) {
     nothing: () => empty("No logs are read", h("p", "Nothing is configured to be read, or discovery has found nothing yet. ", h("code", "pronoia targets --config FILE"), " shows which files a configuration finds.")),
     none: (state) => (state === "failing" ? "Everything that is found can be read." : state === "behind" ? "Everything is read to within a mebibyte of its end." : `No source is ${STATES[state].title.toLowerCase()}.`),
     taken,
-    above,
+    above: (data, job) => above(data, job, losses),
   }, place, parameters);
 }
 
@@ -87,15 +88,15 @@ function tile({ input, counts, read }, perSecond) {
 }
 
 /** What keeps everything from being read, and which lines were dropped or cut, by job and reason. */
-function above(data, chosen) {
+function above(data, chosen, losses) {
   const losing = Object.entries(data.jobs)
     .filter(([name, { read }]) => (!chosen || name === chosen) && (read.cut || Object.values(read.dropped).some(Boolean)))
     .map(([name, { read }]) => ({ name, read, sum: Object.values(read.dropped).reduce((sum, count) => sum + count, read.cut) }))
     .sort((a, b) => b.sum - a.sum).slice(0, MOST_LOSING);
   return [
     data.trouble ? h("section.verdict.bad", h("h1", h("span.sign"), "Nothing is kept just now"), h("p", data.trouble)) : null,
-    losing.length ? h("details.panel.losses", { open: Boolean(chosen) },
-      h("summary", h("span.twist"), h("h2", "Lines dropped or cut since the start"), h("span.count", whole(losing.reduce((sum, one) => sum + one.sum, 0)))),
+    losing.length ? h("details.panel.losses", { open: losses.open, ontoggle: (event) => { losses.open = event.target.open; } },
+      h("summary", { "data-row": "losses" }, h("span.twist"), h("h2", "Lines dropped or cut since the start"), h("span.count", whole(losing.reduce((sum, one) => sum + one.sum, 0)))),
       h("div.scroll", h("table", h("thead", h("tr", h("th", "Job"), h("th", "Reason"), h("th.number", "Lines"))),
         h("tbody", losing.flatMap(({ name, read }) => [...Object.entries(read.dropped), ["cut at the limit of their length", read.cut]].filter(([, count]) => count).map(([reason, count]) =>
           h("tr", h("td", name), h("td.reason", clip(reason, LONG)), h("td.number", whole(count))))))))) : null,
@@ -124,7 +125,7 @@ function rowOf(row, { words, now, opened, toggle }, job, lines, perSecond) {
         h("span", { className: `state ${row.state}` }, WORDS[row.state] || row.state)),
       h("td", h("strong.source", ...marked(clip(name, LONG), words)),
         row.name && row.path && row.path !== row.name ? h("div.dim.url", "found by ", ...marked(clip(row.path, LONG), words)) : null,
-        row.name && job && job.input === "files" && lines !== null ? h("div.url", h("a", { href: `#/logs?${new URLSearchParams({ match: JSON.stringify([["filename", "=", row.name]]) })}` }, "its lines")) : null),
+        row.name && job && job.input === "files" && lines ? h("div.url", h("a", { "data-row": `lines of ${key}`, href: `#/logs?${new URLSearchParams({ match: JSON.stringify([["filename", "=", row.name]]) })}` }, "its lines")) : null),
       h("td", ...marked(row.scrapePool, words)),
       left ? h("td", h("div.reason", ...marked(row.reason, words)), chips(telling(found), words, 4)) : h("td", chips(row.labels, words, 12)),
       left ? null : [
