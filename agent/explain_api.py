@@ -73,13 +73,18 @@ def _asked_for(jobs: _Jobs, asked: _Form) -> tuple[AnyJob[Target], dict[str, str
         raise PermanentError("no labels parameter provided")
     if pool not in jobs:
         raise PermanentError(f'scrape pool "{pool}" not found')
+    return jobs[pool], read_labels(text)
+
+
+def read_labels(text: str) -> dict[str, str]:
+    """Read the labels that somebody asks about, a JSON object of texts; raises PermanentError."""
     try:
         labels = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise PermanentError(f"error parsing labels: {error}") from error
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise PermanentError("error parsing labels: an object of names and texts is wanted")
-    return jobs[pool], labels
+    return labels
 
 
 def describe_explanation(found: Explanation) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from agent.inputs.feed import Feed
 from agent.inputs.labels import Labels
 from agent.logs.entry import Entry
 from agent.logs.input import BY_RULES, InputTools, Source
+from agent.logs.job import LOG_STREAM
 from agent.logs.parts import Part
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.http_client import HttpAccess
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 CONTAINER_ID: Final = "__meta_docker_container_id"
 CONTAINER_NAME: Final = "__meta_docker_container_name"
-LOG_STREAM: Final = "__meta_docker_container_log_stream"
 MAX_LINE_BYTES: Final = 256 * 1024
 READ_BYTES: Final = 64 * 1024
 ANSWER_S: Final = 30.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from agent.explain_api import describe_step
+from agent.explain_api import describe_step, read_labels
 from agent.job import AnyJob, JobTargets
 from agent.logs.job import LogTarget
 from agent.target import Dropped
@@ -102,10 +102,4 @@ def _asked_for(
     pool, text = asked.get("scrapePool", ""), asked.get("labels", "")
     if pool not in jobs:
         raise PermanentError(f'no job of logs is named "{pool}"')
-    try:
-        labels = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PermanentError(f"error parsing labels: {error}") from error
-    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-        raise PermanentError("error parsing labels: an object of names and texts is wanted")
-    return jobs[pool], labels
+    return jobs[pool], read_labels(text)
