@@ -9,12 +9,14 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from agent.buffer_file import BufferFile
+from agent.chores import attempt, every
 from agent.config import AgentConfig
 from agent.config.logs import LogScrapeConfig
 from agent.config.promtail import LogsConfig
 from agent.config.sharing import restricted
 from agent.destinations import Destinations, destination_names
 from agent.discovery import Tools
+from agent.inputs.feed import position_key
 from agent.job import AnyJob, JobTargets
 from agent.logs.batcher import LogBatcher
 from agent.logs.buffer import LogBuffer
@@ -25,9 +27,9 @@ from agent.logs.parts import Sizes
 from agent.logs.positions import forget_known, import_once, imported_offsets
 from agent.logs.tally import tallies
 from agent.stages.metrics import CustomMetrics
+from agent.tail.position import FILES, read_key
 from agent.targets import AnyTargets
 from agent.targets_page import Wanted
-from pipeline.errors import PipelineError
 from pipeline.service import vital
 from pipeline.telemetry import AgentMetrics, LogInputMetrics
 from pipeline.tracing import Tracing
@@ -80,8 +82,8 @@ class LogService:
         await self._jobs.configure(logs, labels_of(config))
         self._run(self._targets.run(), "log-discovery")
         self._run(self._follow(), "log-targets")
-        self._run(self._every(SETTLE_S, self._buffer.settle), "log-settle")
-        self._run(self._every(FORGET_S, self._forget_imported), "log-positions")
+        self._run(every(SETTLE_S, self._buffer.settle), "log-settle")
+        self._run(every(FORGET_S, self._forget_imported), "log-positions")
 
     async def configure(self, config: AgentConfig) -> None:
         """Go on with another configuration; raises PipelineError before anything changed."""
@@ -114,16 +116,7 @@ class LogService:
     async def _forget_imported(self) -> None:
         if not imported_offsets(self._batcher):
             return
-        keys = (key.split(b"\0") for key in self._batcher.state(b"files\0"))
-        await forget_known(self._batcher, (key[3].decode(errors="surrogateescape") for key in keys if len(key) > 3))
-
-    async def _every(self, seconds: float, step: Any) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await step()
-            except PipelineError as error:
-                logger.error("the buffer could not be written: %s", error)
+        await forget_known(self._batcher, (read_key(key)[1] for key in self._batcher.state(FILES)))
 
     def _run(self, work: Any, name: str) -> None:
         self._tasks.append(vital(asyncio.create_task(work, name=f"agent-{name}")))
@@ -149,10 +142,7 @@ class LogService:
         if self._destinations is None:
             return
         await self._destinations.stop()
-        try:
-            await self._buffer.settle()
-        except PipelineError as error:
-            logger.error("the buffer could not be written: %s", error)
+        await attempt(self._buffer.settle)
 
     async def finished(self) -> None:
         """Wait until standard input has ended and every destination has all of it; for ever where it is not read."""
@@ -197,12 +187,8 @@ def logs_of(config: AgentConfig) -> LogsConfig:
 
 
 def _cursor_keys(logs: LogsConfig) -> dict[str, bytes]:
-    """Return the state's key of each journal job's position (`agent.inputs.feed`)."""
-    return {
-        job.job_name: f"input/journal/{job.job_name}".encode() + b"\0position"
-        for job in logs.scrape_configs
-        if job.journal is not None
-    }
+    """Return the state's key of each journal job's position."""
+    return {job.job_name: position_key("journal", job.job_name) for job in logs.scrape_configs if job.journal}
 
 
 def labels_of(config: AgentConfig) -> Labels:
