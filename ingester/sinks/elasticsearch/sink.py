@@ -7,7 +7,7 @@ time and nothing else. What is remembered is therefore a matter of speed, and ma
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Final
 
@@ -23,6 +23,8 @@ from pipeline.wire.envelope import Signal
 from pipeline.wire.errors import MalformedError
 
 _MAX_REMEMBERED: Final = 256
+_ALONE_S: Final = 300.0
+"""How long a document is refused for pressure although nothing else is in its request, until somebody has to know."""
 _TARGET: Final = f"/_bulk?filter_path={FILTER}"
 
 Key = tuple[tuple[str, str, int, int, int, int, int], ...]
@@ -31,13 +33,17 @@ Key = tuple[tuple[str, str, int, int, int, int, int], ...]
 
 @dataclass(slots=True)
 class _Work:
-    """A request's documents, those that are open, and what was refused of the others."""
+    """A request's documents, those that are open, and what was refused of the others.
+
+    `alone_since_s` is when one that was sent by itself was first refused for pressure, if it still is.
+    """
 
     documents: list[bytes]
     starts: list[int]
     indices: frozenset[str]
     open: Sequence[int]
     refused: list[Refused] = field(default_factory=list)
+    alone_since_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -52,7 +58,7 @@ class ElasticsearchSink:
     clock: Callable[[], float]
     signal: Signal = field(init=False)
     _size: Size = field(init=False)
-    _open: OrderedDict[Key, tuple[Sequence[int], list[Refused]]] = field(default_factory=OrderedDict)
+    _open: OrderedDict[Key, tuple[Sequence[int], list[Refused], float | None]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self.signal = self.config.carries()
@@ -73,10 +79,10 @@ class ElasticsearchSink:
         except MalformedError as error:
             return Rejected(str(error), 0)
         key = _key(request)
-        work.open, work.refused = self._open.pop(key, (work.open, work.refused))
+        work.open, work.refused, work.alone_since_s = self._open.pop(key, (work.open, work.refused, None))
         trouble = await self.setup.trouble(work.indices) or await self._send(work)
         if trouble is not None:
-            self._open[key] = (work.open, work.refused)
+            self._open[key] = (work.open, work.refused, work.alone_since_s)
             if len(self._open) > _MAX_REMEMBERED:
                 self._open.popitem(last=False)
             return trouble
@@ -130,10 +136,25 @@ class ElasticsearchSink:
             self._size.too_large(len(body))
         elif isinstance(verdict, Pressed):
             self._size.pressed(len(body))
-            return verdict.retry
+            return self._alone(work, verdict.retry, len(body)) if len(numbers) == 1 else verdict.retry
         elif isinstance(verdict, Verdict):
             self._size.taken()
+            work.alone_since_s = None
         return verdict
+
+    def _alone(self, work: _Work, retry: Retry, size: int) -> Retry:
+        """Return how a document is to be sent again that is refused by itself: once it has been for long, aloud."""
+        now_s = self.clock()
+        if work.alone_since_s is None:
+            work.alone_since_s = now_s
+        if now_s - work.alone_since_s < _ALONE_S:
+            return retry
+        reason = (
+            f"{retry.reason}, again and again for one document of {size} bytes by itself: the server's heap is full, "
+            "or a tenth of it (indexing_pressure.memory.limit) is less than the document, and it needs more; "
+            "max_line_size of limits_config keeps an agent from sending such lines"
+        )
+        return replace(retry, reason=reason, alarm=True)
 
     def _partly(self, request: Request, work: _Work) -> Partly:
         """Give back what is refused, in parts of one record and one kind of reason each."""

@@ -221,6 +221,51 @@ async def test_what_is_remembered_of_requests_is_bounded() -> None:
         assert len(run.sink._open) <= 256
 
 
+async def test_a_document_that_is_refused_by_itself_for_minutes_alarms_and_is_never_dropped() -> None:
+    clock_s, limit = 1_000.0, 20_000
+    pressed = StandIn(
+        whole=lambda body: (429, '{"error":{"type":"es_rejected_execution_exception"}}') if len(body) > limit else None
+    )
+    request = request_of(LogLane().lines([b"small", b"y" * 30_000]))
+    async with pressed.running() as store, running(section(store.url)) as run:
+        run.sink.clock = lambda: clock_s
+        plain = Retry("HTTP 429: es_rejected_execution_exception")
+        # The halves first: the small one is taken on the way.
+        for _ in range(5):
+            assert await run.send(request) == plain
+        assert store.created == ["small"]
+        clock_s += 299
+        assert await run.send(request) == plain
+        clock_s += 2
+        reasons = set()
+        for _ in range(3):
+            alarm = await run.send(request)
+            assert isinstance(alarm, Retry)
+            assert alarm.alarm
+            reasons.add(alarm.reason)
+            clock_s += 60
+        (reason,) = reasons
+        assert "one document of 30" in reason
+        assert "indexing_pressure.memory.limit" in reason
+        assert "max_line_size" in reason
+        limit = 100_000
+        assert isinstance(await run.send(request), Delivered)
+        assert store.created == ["small", "y" * 30_000]
+
+
+async def test_pressure_on_many_documents_is_no_alarm_however_long() -> None:
+    clock_s = 1_000.0
+    pressed = StandIn(whole=lambda body: (429, "busy"))
+    request = request_of(LogLane().lines(lines(200)))
+    async with pressed.running() as store, running(section(store.url)) as run:
+        run.sink.clock = lambda: clock_s
+        for _ in range(20):
+            outcome = await run.send(request)
+            assert isinstance(outcome, Retry)
+            assert not outcome.alarm
+            clock_s += 60
+
+
 async def test_a_part_that_is_sent_again_has_its_own_memory() -> None:
     whole = LogLane().lines([b"a", b"b"])
     content = loki.encode_stream(b'{cluster="c1", job="j"}', loki.encode_entry(0, b"b"))
