@@ -1,7 +1,6 @@
 """What is told of the files of a job, from what following them knows: nothing is asked of the disk."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from agent.logs.parts import Part
 from agent.tail.follow import Follow, Tail
@@ -22,23 +21,19 @@ def parts(follows: Sequence[Follow], troubles: Mapping[str, str], *, unpacks: bo
 
 
 def _part(follow: Follow, chain: Sequence[Tail], trouble: str, unpacks: bool) -> Part:
-    name, labels = text_of(follow.path), follow.labels
-    part = Part(name, follow.source, labels, trouble, follow.lines, follow.read_s)
+    told = text_of(follow.path), follow.source, follow.labels, trouble, follow.lines, follow.read_s
     if not chain:
-        return part
+        return Part(*told)
     newest = chain[-1]
     position, size_bytes = newest.position, newest.stamp[0]
-    part = replace(part, offset=position.offset)
     # Offsets count content: how much is left of it is not known where it is compressed.
     if unpacks or (newest.source is not None and newest.source.packing):
-        return part
-    return replace(
-        part,
-        size_bytes=position.offset if newest.over else size_bytes if size_bytes >= 0 else None,
-        older_bytes=sum(map(_unread, chain[:-1])),
-        at=position.path,
-        inode=position.inode,
-    )
+        return Part(*told, position.offset)
+    if newest.over:
+        size_bytes = position.offset
+    older_bytes = sum(map(_unread, chain[:-1]))
+    known_bytes = size_bytes if size_bytes >= 0 else None
+    return Part(*told, position.offset, known_bytes, older_bytes, position.path, position.inode)
 
 
 def _unread(tail: Tail) -> int:

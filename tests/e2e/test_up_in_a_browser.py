@@ -228,6 +228,13 @@ async def test_lines_written_to_a_file_are_seen_as_they_come_and_found(tmp_path:
             await browser.click("nav a[data-page=overview]")
             delivered = "return document.querySelector('main').innerText.includes('1,004')"
             await browser.until(delivered)
+        async with ClientSession() as session:
+            url = f"http://{listen['admin']}/api/v1/logs/reading"
+            async with session.get(url, params={"q": "MAIL.log", "state": "reading"}) as response:
+                [row] = (await response.json())["data"]["rows"]
+            assert (row["offset"], row["behindBytes"], row["lines"]) == (mail.stat().st_size, 0, 2)
+            async with session.get(url, params={"limit": "many"}) as response:
+                assert (response.status, (await response.json())["errorType"]) == (400, "bad_data")
     finally:
         await running.process.stop()
 
