@@ -9,15 +9,15 @@ import msgspec
 from agent.logs.input import InputTools
 from agent.tail.follow import Follow, Tail
 from agent.tail.names import Key, further_names
-from agent.tail.position import Position, Row, done_key, prefix, read_key, read_position, read_row, row_key, text_of
+from agent.tail.options import Target
+from agent.tail.position import Position, Row, done_key, prefix, read_key, read_position, read_row, row_key
 from agent.tail.rotated import base_of, packing
 from agent.tail.scan import Seen, Wanted
 from agent.tail.trace import Question, Traced
+from agent.tail.twins import labels_of, twins_of
 
 logger = logging.getLogger(__name__)
 
-FILENAME = "filename"
-"""The label that says where a line is from, as promtail names it."""
 _KEPT_DONE = 2
 _UNMOUNTED_S = 7 * 86_400.0
 """How long files of a file system that is not mounted are remembered after they were written last."""
@@ -43,6 +43,7 @@ class Follows:
     _by: dict[Key, Follow] = field(default_factory=dict)
     _rows: dict[Key, Row] = field(default_factory=dict)
     _done: dict[Key, list[Position]] = field(default_factory=dict)
+    _twins: dict[str, int] = field(default_factory=dict)
     _names: dict[Key, int] = field(default_factory=dict)
     _files: dict[str, list[int]] = field(default_factory=dict)
     _inodes: dict[str, int] = field(default_factory=dict)
@@ -79,30 +80,38 @@ class Follows:
         """Take what a search found."""
         result, self._files = Compared(), seen.files
         self._inodes = {path: stat.st_ino for path, stat in seen.stats.items()}
-        further = self._further_names(seen)
-        for path, targets in sorted(seen.files.items()):
-            is_part = self._is_part(path)
-            for twin, number in enumerate(targets):
-                if (path, twin) in further:
-                    self._named_twice((path, twin), result)
-                    continue
-                labels = {**wanted[number].target.labels, FILENAME: text_of(path)}
-                self._found((path, twin), labels, seen, result, is_part=is_part)
-                if (follow := self._by.get((path, twin))) is not None:
-                    follow.source = wanted[number].target.key
-        for (path, twin), follow in self._by.items():
-            if len(seen.files.get(path, ())) <= twin and path not in seen.refused:
+        keys = {key: target for path in sorted(seen.files) for key, target in self._keys(path, wanted)}
+        further = self._further_names(keys, seen)
+        for key, target in keys.items():
+            if key in further:
+                self._named_twice(key, result)
+                continue
+            self._found(key, labels_of(target, key[0]), seen, result, is_part=self._is_part(key[0]))
+            if (follow := self._by.get(key)) is not None:
+                follow.source = target.key
+        for key, follow in self._by.items():
+            if key not in keys and key[0] not in seen.refused:
                 self._not_found(follow, wanted, result)
         self._remember(seen, wanted, result)
         return result
 
-    def _further_names(self, seen: Seen) -> set[Key]:
+    def _keys(self, path: str, wanted: Sequence[Wanted]) -> list[tuple[Key, Target]]:
+        """Return the targets that name a file, each with where it goes on."""
+        targets = [wanted[number].target for number in self._files[path]]
+        numbers = range(self._twins.get(path, 1))
+        followed = {twin: self._by[path, twin].labels for twin in numbers if (path, twin) in self._by}
+        if len(targets) == 1 and not followed.keys() - {0}:
+            return [((path, 0), targets[0])]
+        twins = twins_of([labels_of(target, path) for target in targets], followed)
+        self._twins[path] = max(self._twins.get(path, 1), *(twin + 1 for twin in twins))
+        return [((path, twin), target) for twin, target in zip(twins, targets, strict=True)]
+
+    def _further_names(self, keys: Iterable[Key], seen: Seen) -> set[Key]:
         """Return the names of files that are followed under another name: the one that was there first goes on."""
 
         def rank(key: Key) -> int:
             return 0 if key in self._by else 1 if key in self._rows else 2
 
-        keys = ((path, twin) for path, targets in seen.files.items() for twin in range(len(targets)))
         return further_names(keys, seen.stats, seen.real, rank)
 
     def _named_twice(self, key: Key, result: Compared) -> None:
@@ -142,7 +151,7 @@ class Follows:
         for key in [key for key in self._rows if key[0] in seen.missing]:
             target = next((one.target for one in wanted if one.matches(key[0])), None)
             if target is not None:
-                follow = self._new(key, {**target.labels, FILENAME: text_of(key[0])})
+                follow = self._new(key, labels_of(target, key[0]))
                 follow.missing = True
                 result.unclear.append(follow)
             elif wanted:

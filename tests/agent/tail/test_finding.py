@@ -70,6 +70,23 @@ async def test_each_target_of_a_path_with_labels_of_its_own_gets_its_lines(tmp_p
         await buffer.until_lines(["one", "one", "two", "two"])
 
 
+async def test_a_target_that_goes_and_comes_back_changes_nothing_for_another_of_its_file(tmp_path: Path) -> None:
+    path, buffer, options = tmp_path / "a.log", Buffer(), replace(QUICK, ended_wait_s=0.5)
+    path.write_text("one\n")
+    first, second = (Target(str(path), {"a": text}) for text in "12")
+    async with following(buffer, first, second, options=options) as input_:
+        await buffer.until_lines(["one", "one"])
+        for targets, line in (([second], "two"), ([second, first], "three")):
+            input_.follow(targets)
+            await asyncio.sleep(2 * options.sync_period_s)
+            with path.open("a") as file:
+                file.write(f"{line}\n")
+            await asyncio.sleep(2 * options.ended_wait_s)
+        assert buffer.lines == ["one", "one", "two", "two", "three", "three"]
+        made = [pipeline.labels["a"] for pipeline in input_.pipelines]  # type: ignore[attr-defined]
+        assert made == ["1", "2", "1"], "none is given another one's labels"
+
+
 async def test_new_labels_do_not_read_a_file_again(tmp_path: Path) -> None:
     log, buffer = tmp_path / "a.log", Buffer()
     log.write_text("one\nheld\\\n")
