@@ -89,11 +89,10 @@ def replace_step(config: ReplaceStage) -> Step:
 def _replaced(regex: Regex, write: Template, text: str, extracted: dict[str, Any]) -> str | None:
     """Return the text with each group's match written anew, named groups extracted; None where nothing matches."""
     data = text.encode("utf-8", "replace")
-    matches = list(regex.spans(data))
-    if not matches:
-        return None
-    values, out, at, written = _texts(extracted), bytearray(), 0, dict[bytes, str]()
-    for spans in matches:
+    first, values, out, at, written = None, _texts(extracted), bytearray(), 0, dict[bytes, str]()
+    for spans in regex.spans(data):
+        if first is None:
+            first = spans
         for start, end in spans[1:]:
             if start < 0:
                 continue
@@ -110,8 +109,10 @@ def _replaced(regex: Regex, write: Template, text: str, extracted: dict[str, Any
             if start >= at:
                 out += data[at:start] + new.encode("utf-8", "replace")
                 at = end
+    if first is None:
+        return None
     for name, index in regex.named:
-        start, end = matches[0][index]
+        start, end = first[index]
         if (new_value := written.get(data[start:end] if start >= 0 else b"")) is not None:
             extracted[name] = new_value
     return (out + data[at:]).decode(errors="replace")

@@ -6,6 +6,7 @@ import posixpath
 import re
 import zlib
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 from agent.stages.lang.regex import compile_regex
@@ -32,8 +33,8 @@ def _regex_all_literally(pattern: str, text: str, replacement: str) -> str:
 
 def _found(pattern: str, text: str, most: int) -> list[str]:
     data = text.encode()
-    found = [data[spans[0][0] : spans[0][1]].decode(errors="replace") for spans in compile_regex(pattern).spans(data)]
-    return found if most < 0 else found[:most]
+    matches = islice(compile_regex(pattern).spans(data), None if most < 0 else most)
+    return [data[spans[0][0] : spans[0][1]].decode(errors="replace") for spans in matches]
 
 
 def _split_by(pattern: str, text: str, most: int) -> list[str]:
