@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from agent.logs.input import InputTools
+from agent.logs.input import InputTools, Source
 from agent.tail.follow import Follow, Tail
 from agent.tail.names import Key, further_names
-from agent.tail.options import Target
 from agent.tail.position import Position, Row, done_key, prefix, read_key, read_position, read_row, row_key
 from agent.tail.rotated import base_of, packing
 from agent.tail.scan import Seen, Wanted
@@ -95,7 +94,7 @@ class Follows:
         self._remember(seen, wanted, result)
         return result
 
-    def _keys(self, path: str, wanted: Sequence[Wanted]) -> list[tuple[Key, Target]]:
+    def _keys(self, path: str, wanted: Sequence[Wanted]) -> list[tuple[Key, Source]]:
         """Return the targets that name a file, each with where it goes on."""
         targets = [wanted[number].target for number in self._files[path]]
         numbers = range(self._twins.get(path, 1))
