@@ -12,7 +12,6 @@ from agent.discovery import Tools
 from agent.job import JobTargets
 from agent.logs.api import describe, describe_way
 from agent.logs.job import LogJob, LogTarget
-from agent.tail.options import Target
 from agent.tail.scan import Wanted, scan
 from agent.target import Dropped
 from agent.targets import find_each_once
@@ -116,7 +115,7 @@ def _files(targets: Sequence[LogTarget]) -> Files:
     of: list[list[str]] = [[] for _ in targets]
     numbers = [number for number, target in enumerate(targets) if target.path]
     sources = [targets[number].source for number in numbers]
-    seen = scan([Wanted.of(Target(one.path, one.labels, one.exclude)) for one in sources], {})
+    seen = scan([Wanted.of(one) for one in sources], {})
     for path in sorted(seen.files):
         for index in seen.files[path]:
             of[numbers[index]].append(path)

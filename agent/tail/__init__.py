@@ -4,6 +4,6 @@
 """
 
 from agent.tail.files import Files
-from agent.tail.options import Decompression, LineLimit, TailOptions, Target
+from agent.tail.options import Decompression, LineLimit, TailOptions
 
-__all__ = ["Decompression", "Files", "LineLimit", "TailOptions", "Target"]
+__all__ = ["Decompression", "Files", "LineLimit", "TailOptions"]

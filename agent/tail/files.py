@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from agent.logs.input import InputTools
+from agent.logs.input import InputTools, Source
 from agent.logs.parts import Parts
 from agent.tail.follows import Follows
 from agent.tail.notify import notify
-from agent.tail.options import TailOptions, Target
+from agent.tail.options import TailOptions
 from agent.tail.parts import parts
 from agent.tail.reader import Reader
 from agent.tail.scan import Wanted
@@ -37,12 +37,12 @@ class Files:
         self._reader: Reader | None = None
         self._follows: Follows | None = None
 
-    def follow(self, targets: Iterable[Target]) -> None:
-        """Follow the files of these targets from now on, and no others; raises ValueError for a bad pattern.
+    def follow(self, sources: Iterable[Source], /) -> None:
+        """Follow the files of these sources from now on, and no others; raises ValueError for a bad pattern.
 
-        Files that no target names any more are read to their end first; what is known of them is kept while they exist.
+        Files that no source names any more are read to their end first; what is known of them is kept while they exist.
         """
-        self._wanted = [Wanted.of(target) for target in targets]
+        self._wanted = [Wanted.of(source) for source in sources]
         if self._turns is not None:
             self._turns.want(self._wanted)
 

@@ -1,6 +1,5 @@
 """What a job says of the files it follows."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,19 +24,6 @@ class Decompression:
 
     format: str
     initial_delay_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Files to follow: `path` and `exclude` as doublestar reads patterns, `labels` as relabelling left them.
-
-    `key` is what whoever asks for the files' state knows it by.
-    """
-
-    path: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    exclude: str = ""
-    key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
+from agent.logs.input import Source
 from agent.tail.glob import Listing, Pattern
-from agent.tail.options import Target
 from agent.tail.position import Position
 
 
@@ -16,12 +16,12 @@ from agent.tail.position import Position
 class Wanted:
     """A target with its patterns read."""
 
-    target: Target
+    target: Source
     path: Pattern
     exclude: Pattern | None
 
     @staticmethod
-    def of(target: Target) -> "Wanted":
+    def of(target: Source) -> "Wanted":
         """Read a target's patterns; raises ValueError."""
         return Wanted(target, Pattern(target.path), Pattern(target.exclude) if target.exclude else None)
 

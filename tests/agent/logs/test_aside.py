@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from agent.inputs.feed import Feed
 from agent.logs.aside import LONG_BYTES, has_long_line
 from agent.logs.entry import Entry
-from agent.logs.input import InputTools
+from agent.logs.input import InputTools, Source
 from agent.logs.pipeline import MakePipeline
-from agent.tail import Files, Target
+from agent.tail import Files
 from pipeline.telemetry import LogInputMetrics
 from tests.agent.stages.running import Running
 from tests.agent.tail.following import QUICK, Buffer
@@ -40,7 +40,7 @@ async def test_a_long_line_of_a_file_does_not_hold_the_loop(tmp_path: Path) -> N
     log, buffer = tmp_path / "app.log", Buffer()
     log.write_text(LINE + "\n")
     files = Files(tools(buffer), QUICK, {})
-    files.follow([Target(str(log))])
+    files.follow([Source({}, {}, str(log))])
     running = asyncio.create_task(files.run())
     try:
         assert await turns_until(buffer) > 50

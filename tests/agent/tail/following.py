@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from agent.logs.chunk import Chunk, Take
 from agent.logs.entry import Entry
-from agent.logs.input import InputTools
-from agent.tail import Files, TailOptions, Target
+from agent.logs.input import InputTools, Source
+from agent.tail import Files, TailOptions
 from pipeline.telemetry import LogInputMetrics
 
 DEADLINE_S = 20.0
@@ -131,16 +131,20 @@ def files(buffer: Buffer, options: TailOptions = QUICK, imported: Mapping[str, i
     return result
 
 
+def source(path: str, labels: Mapping[str, str] | None = None, *, exclude: str = "", key: str = "") -> Source:
+    return Source(labels or {}, {}, path, exclude, key)
+
+
 @asynccontextmanager
 async def following(
     buffer: Buffer,
-    *targets: Target | Path | str,
+    *targets: Source | Path | str,
     options: TailOptions = QUICK,
     imported: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Files]:
     """Follow files until the block ends, which ends it as a kill does: nothing is put after it."""
     input_ = files(buffer, options, imported)
-    input_.follow(one if isinstance(one, Target) else Target(str(one)) for one in targets)
+    input_.follow(one if isinstance(one, Source) else source(str(one)) for one in targets)
     task = asyncio.create_task(input_.run())
     try:
         yield input_

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.tail import Decompression, LineLimit, Target
-from tests.agent.tail.following import QUICK, Buffer, files, following
+from agent.tail import Decompression, LineLimit
+from tests.agent.tail.following import QUICK, Buffer, files, following, source
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ async def test_bytes_that_are_no_text_go_on_as_they_are(tmp_path: Path) -> None:
 async def test_the_end_of_a_renamed_file_is_a_line_without_its_newline(tmp_path: Path) -> None:
     log, buffer = tmp_path / "app.log", Buffer()
     log.write_text("one\ntwo")
-    async with following(buffer, Target(str(log))):
+    async with following(buffer, source(str(log))):
         await buffer.until_lines(["one"])
         log.rename(tmp_path / "app.log.1")
         log.write_text("")

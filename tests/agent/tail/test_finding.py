@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.tail import Decompression, Target
+from agent.tail import Decompression
 from agent.tail.folders import Folders
 from agent.tail.scan import scan
 from agent.tail.trace import Question, trace
-from tests.agent.tail.following import DEADLINE_S, QUICK, Buffer, files, following
+from tests.agent.tail.following import DEADLINE_S, QUICK, Buffer, files, following, source
 from tests.e2e.processes import until
 
 BACK_OFF = replace(QUICK, inotify=False)
@@ -53,7 +53,7 @@ async def test_few_files_are_held_open(tmp_path: Path) -> None:
 async def test_labels_are_the_targets_and_the_files_name(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("one\n")
     buffer = Buffer()
-    async with following(buffer, Target(str(tmp_path / "*.log"), {"job": "x"})) as input_:
+    async with following(buffer, source(str(tmp_path / "*.log"), {"job": "x"})) as input_:
         await buffer.until_lines(["one"])
         assert input_.pipelines[0].labels == {"job": "x", "filename": str(tmp_path / "a.log")}  # type: ignore[attr-defined]
 
@@ -61,7 +61,7 @@ async def test_labels_are_the_targets_and_the_files_name(tmp_path: Path) -> None
 async def test_each_target_of_a_path_with_labels_of_its_own_gets_its_lines(tmp_path: Path) -> None:
     path, buffer = str(tmp_path / "a.log"), Buffer()
     Path(path).write_text("one\n")
-    targets = [Target(path, {"a": "1"}), Target(path, {"a": "2"}), Target(path, {"a": "1"})]
+    targets = [source(path, {"a": "1"}), source(path, {"a": "2"}), source(path, {"a": "1"})]
     async with following(buffer, *targets):
         await buffer.until_lines(["one", "one"])
     async with following(buffer, *targets):
@@ -73,7 +73,7 @@ async def test_each_target_of_a_path_with_labels_of_its_own_gets_its_lines(tmp_p
 async def test_a_target_that_goes_and_comes_back_changes_nothing_for_another_of_its_file(tmp_path: Path) -> None:
     path, buffer, options = tmp_path / "a.log", Buffer(), replace(QUICK, ended_wait_s=0.5)
     path.write_text("one\n")
-    first, second = (Target(str(path), {"a": text}) for text in "12")
+    first, second = (source(str(path), {"a": text}) for text in "12")
     async with following(buffer, first, second, options=options) as input_:
         await buffer.until_lines(["one", "one"])
         for targets, line in (([second], "two"), ([second, first], "three")):
@@ -90,9 +90,9 @@ async def test_a_target_that_goes_and_comes_back_changes_nothing_for_another_of_
 async def test_new_labels_do_not_read_a_file_again(tmp_path: Path) -> None:
     log, buffer = tmp_path / "a.log", Buffer()
     log.write_text("one\nheld\\\n")
-    async with following(buffer, Target(str(log), {"a": "1"})) as input_:
+    async with following(buffer, source(str(log), {"a": "1"})) as input_:
         await buffer.until_lines(["one"])
-        input_.follow([Target(str(log), {"a": "2"})])
+        input_.follow([source(str(log), {"a": "2"})])
         async with asyncio.timeout(DEADLINE_S):
             while len(input_.pipelines) < 2:  # type: ignore[attr-defined]  # noqa: ASYNC110
                 await asyncio.sleep(0)
@@ -109,7 +109,7 @@ async def test_a_target_that_goes_is_read_to_its_end_and_goes_on_when_it_comes_b
         await buffer.until(lambda: len(buffer.lines) > 0)
         input_.follow([])
         await buffer.until_lines(["one"] * 100_000)
-        input_.follow([Target(str(log))])
+        input_.follow([source(str(log))])
         with log.open("a") as file:
             file.write("two\n")
         await buffer.until_lines([*["one"] * 100_000, "two"])
@@ -142,7 +142,7 @@ async def test_excluded_files_are_not_read(tmp_path: Path) -> None:
     for name in ("a.log", "b.log", "c.log"):
         (tmp_path / name).write_text(f"{name}\n")
     buffer = Buffer()
-    async with following(buffer, Target(str(tmp_path / "*"), exclude=str(tmp_path / "{a,c}.*"))):
+    async with following(buffer, source(str(tmp_path / "*"), exclude=str(tmp_path / "{a,c}.*"))):
         await buffer.until_lines(["b.log"])
 
 
@@ -345,7 +345,7 @@ async def test_a_file_that_may_not_be_read_is_said_and_tried_again(tmp_path: Pat
 
 def test_a_bad_pattern_is_refused() -> None:
     with pytest.raises(ValueError, match="does not close"):
-        files(Buffer()).follow([Target("/var/log/{a,b")])
+        files(Buffer()).follow([source("/var/log/{a,b")])
 
 
 def test_what_cannot_be_looked_at_is_not_taken_for_gone(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from typing import Final
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agent.tail import Files, Target
-from tests.agent.tail.following import QUICK, Buffer, files
+from agent.tail import Files
+from tests.agent.tail.following import QUICK, Buffer, files, source
 
 KEPT: Final = 40
 """More rotated files than a history makes: what rotation deletes unread, nobody can read."""
@@ -101,7 +101,7 @@ class World:
         if self.agent is None:
             options = replace(QUICK, inotify=self.inotify, sync_period_s=0.02, poll_s=0.005, rotated_wait_s=0.02)
             input_ = files(self.buffer, options)
-            input_.follow([Target(str(self.log.path))])
+            input_.follow([source(str(self.log.path))])
             self.agent = input_, asyncio.create_task(input_.run())
 
     async def stop(self, lost: int = 0) -> None:

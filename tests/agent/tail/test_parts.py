@@ -5,9 +5,9 @@ import gzip
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.tail import TailOptions, Target
+from agent.tail import TailOptions
 from agent.tail.options import Decompression
-from tests.agent.tail.following import DEADLINE_S, QUICK, Buffer, following
+from tests.agent.tail.following import DEADLINE_S, QUICK, Buffer, following, source
 
 
 async def until(reached: Callable[[], bool]) -> None:
@@ -19,7 +19,7 @@ async def until(reached: Callable[[], bool]) -> None:
 async def test_a_file_says_how_far_it_is_read_and_whose_it_is(tmp_path: Path) -> None:
     file, buffer = tmp_path / "a.log", Buffer()
     file.write_text("one\ntwo\npart")
-    async with following(buffer, Target(str(file), {"job": "x"}, key="the target")) as files:
+    async with following(buffer, source(str(file), {"job": "x"}, key="the target")) as files:
         await buffer.until_lines(["one", "two"])
         [part] = files.parts()()
         assert (part.name, part.source, part.labels["job"]) == (str(file), "the target", "x")
