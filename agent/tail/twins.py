@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from agent.logs.input import Source
 from agent.tail.position import text_of
 
 Labels = Mapping[str, str]
@@ -10,9 +11,9 @@ FILENAME: Final = "filename"
 """The label that says where a line is from, as promtail names it."""
 
 
-def labels_of(labels: Labels, path: str) -> dict[str, str]:
-    """Return the labels of what a file gives, of a target with these."""
-    return {**labels, FILENAME: text_of(path)}
+def labels_of(source: Source, path: str) -> dict[str, str]:
+    """Return the labels of what a source's file gives."""
+    return {**source.labels, FILENAME: text_of(path)}
 
 
 def twins_of(wanted: Sequence[Labels], followed: Mapping[int, Labels]) -> list[int]:
