@@ -11,9 +11,10 @@ import pytest_asyncio
 
 from agent.config.docker import DockerSdConfig
 from agent.inputs.docker import DockerLogs
-from agent.inputs.docker_container import CONTAINER_ID, LOG_STREAM
+from agent.inputs.docker_container import CONTAINER_ID
 from agent.inputs.docker_position import Position
 from agent.logs.input import Source
+from agent.logs.job import LOG_STREAM
 from pipeline.wire.docker_logs import Line
 from tests.agent.inputs.parts import Desk, Memory
 from tests.e2e.processes import until
@@ -66,6 +67,7 @@ async def test_both_streams_come_with_their_times_and_labels(docker: Docker) -> 
     async with reading(docker, desk, identity) as made:
         lines = await desk.memory.has(2)
         assert made.trouble() is None
+        assert [(part.name, part.trouble) for part in made.parts()()] == [("one", "")]
     assert texts(desk, "stdout") == ["out"]
     assert texts(desk, "stderr") == ["err"]
     assert lines[0].labels["name"] == "/one"
