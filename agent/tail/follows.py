@@ -85,7 +85,7 @@ class Follows:
             if key in further:
                 self._named_twice(key, result)
                 continue
-            self._found(key, labels_of(target.labels, key[0]), seen, result, is_part=self._is_part(key[0]))
+            self._found(key, labels_of(target, key[0]), seen, result, is_part=self._is_part(key[0]))
             if (follow := self._by.get(key)) is not None:
                 follow.source = target.key
         for key, follow in self._by.items():
@@ -101,7 +101,7 @@ class Follows:
         followed = {twin: self._by[path, twin].labels for twin in numbers if (path, twin) in self._by}
         if len(targets) == 1 and not followed.keys() - {0}:
             return [((path, 0), targets[0])]
-        twins = twins_of([labels_of(target.labels, path) for target in targets], followed)
+        twins = twins_of([labels_of(target, path) for target in targets], followed)
         self._twins[path] = max(self._twins.get(path, 1), *(twin + 1 for twin in twins))
         return [((path, twin), target) for twin, target in zip(twins, targets, strict=True)]
 
@@ -150,7 +150,7 @@ class Follows:
         for key in [key for key in self._rows if key[0] in seen.missing]:
             target = next((one.target for one in wanted if one.matches(key[0])), None)
             if target is not None:
-                follow = self._new(key, labels_of(target.labels, key[0]))
+                follow = self._new(key, labels_of(target, key[0]))
                 follow.missing = True
                 result.unclear.append(follow)
             elif wanted:
