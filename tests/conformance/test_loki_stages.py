@@ -76,7 +76,7 @@ def test_gives_what_promtail_gave(cases: list[Any]) -> None:
         return
     tools = StageTools("job", LogInputMetrics(CollectorRegistry()), clock_ns=lambda: NOW_NS)
     out: list[Entry] = []
-    run = Run(lambda reason: None, NOW_NS)
+    run = Run(lambda reason, lines=1, /: None, NOW_NS)
     first = chain(tuple(compile_stage(stage, tools) for stage in _stages(stages_text)), out.append, run)
     for case in cases:
         out.clear()

@@ -88,6 +88,15 @@ async def lines(loki: Loki, tenant: str = "") -> list[str]:
     return sorted(entry.line for entry in found)
 
 
+async def arrived(loki: Loki, count: int, tenant: str = "") -> list[str]:
+    """Wait until a Loki has so many lines of a tenant."""
+    async with asyncio.timeout(60):
+        while True:
+            if len(found := await lines(loki, tenant)) >= count:
+                return found
+            await asyncio.sleep(0.05)
+
+
 async def log_of(log: Log, config: IngesterConfig) -> None:
     await log.ensure_topic(config.log.topic("logs"))
 
@@ -123,16 +132,14 @@ async def test_a_tenant_that_loki_throttles_holds_only_its_own_lines_back(tmp_pa
             batches = [lane.lines(20) for _ in range(30) for lane in (slow, fast)]
             async with ingesting(config, log) as ingester:
                 await append(log, LOGS, *batches)
-                async with asyncio.timeout(60):
-                    while len(await lines(loki, "t-fast")) < 600:
-                        await asyncio.sleep(0.05)
+                fast_lines = await arrived(loki, 600, "t-fast")
                 [group] = (await ingester.status())["sinks"]
                 assert [(told["cluster"], told["tenant"]) for told in group["retrying"]] == [("slow", "t-slow")]
                 assert "ingestion rate limit exceeded" in group["retrying"][0]["reason"]
-                assert await lines(loki, "t-fast") == [f"fast {n:05d}" for n in range(600)]
-                arrived = await lines(loki, "t-slow")
-                assert len(arrived) < 600
-                assert arrived == [f"slow {n:05d}" for n in range(len(arrived))]
+                assert fast_lines == [f"fast {n:05d}" for n in range(600)]
+                slow_lines = await lines(loki, "t-slow")
+                assert len(slow_lines) < 600
+                assert slow_lines == [f"slow {n:05d}" for n in range(len(slow_lines))]
 
 
 async def test_refused_entries_are_dead_letters_that_can_be_shown_and_redriven(tmp_path: Path) -> None:
