@@ -85,13 +85,15 @@ class Loki:
         try:
             if self._external is not None:
                 request = await asyncio.to_thread(self._external.add, request)
-            asked = request
-            if self._asks and any(piece.in_doubt for piece in request.pieces):
+            asked, asks = request, self._asks
+            if asks and any(piece.in_doubt for piece in request.pieces):
                 found = await self._unsent(request, tenant)
                 if isinstance(found, Retry):
                     return found
-                asked = found
-            outcome = await self._push(asked, tenant) if asked.pieces else Delivered("was there already")
+                asked = request if found is None else found
+                # What asking does not get on with must not be left to be asked for again: that would never end.
+                asks = asked.items < request.items
+            outcome = await self._push(asked, tenant, asks=asks) if asked.pieces else Delivered("was there already")
         except MalformedError as error:
             return Rejected(str(error), 0)
         if asked is not request and isinstance(outcome, Retry):
@@ -100,15 +102,16 @@ class Loki:
             return Partly(left=left, retry=outcome)
         return outcome
 
-    async def _push(self, request: Request, tenant: str) -> Outcome:
+    async def _push(self, request: Request, tenant: str, *, asks: bool) -> Outcome:
         now_s = self._clock()
         parcel = unpack(request)
-        push = Push(parcel, request.payload, tenant, self._post, self._known, now_s, self._asks)
+        push = Push(parcel, request.payload, tenant, self._post, self._known, now_s, asks)
         if self._refuses is not None:
             push.admit(partial(self._refuses, request.cluster), now_s)
         return await push.run(_late(request, now_s), self._config.max_request_bytes())
 
-    async def _unsent(self, request: Request, tenant: str) -> Request | Retry:
+    async def _unsent(self, request: Request, tenant: str) -> Request | Retry | None:
+        """Return what is not stored, or None where this cannot be asked; see `unsent`."""
         session = self._opened()
         presence = Presence(session, self._access, self._config.asked_url(), self._headers_for(tenant))
         try:
@@ -119,7 +122,7 @@ class Loki:
                 "Loki does not tell what it has: what is sent again after a failure may count twice in metric queries",
                 extra={"loki": self._config.name or self._config.url, "reason": str(error)},
             )
-            return request
+            return None
 
     async def deliver(
         self,

@@ -144,6 +144,20 @@ async def test_a_stream_beyond_loki_s_limit_is_refused_and_no_other(tmp_path: Pa
         )
 
 
+@pytest.mark.parametrize("hours", [3, 20_000])
+async def test_what_loki_cannot_be_asked_for_is_found_by_sending_less(tmp_path: Path, hours: int) -> None:
+    """An entry too far behind and one too long: Loki's words are about the first alone. No query spans years."""
+    now, letters = time.time_ns(), Letters()
+    async with Loki(tmp_path / "loki", limits={"max_line_size": "500B"}) as loki, client_of(loki) as client:
+        await client.deliver([piece(stream("a", [(now, "new")]))], letters.refuse)
+        mixed = [(now - hours * HOUR, "long ago"), (now + 1, "newer"), (now + 2, "x" * 600)]
+        async with asyncio.timeout(30):
+            tally = await client.deliver([piece(stream("a", mixed))], letters.refuse)
+        assert (tally.delivered, tally.refused) == (1, 2)
+        assert letters.lines() == sorted(("long ago", "x" * 600))
+        assert await lines(loki) == ["new", "newer"]
+
+
 async def test_entries_from_before_loki_s_first_schema_cost_no_others(tmp_path: Path) -> None:
     """Loki fails at them with 500, for ever."""
     now, letters = time.time_ns(), Letters()
