@@ -32,7 +32,7 @@ function route() {
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.page === page) {
       link.setAttribute("aria-current", "page");
-      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      link.scrollIntoView({ block: "nearest", inline: "center" });
     } else link.removeAttribute("aria-current");
   }
   show(place);
