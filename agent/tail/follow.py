@@ -93,8 +93,9 @@ class Follow:
     """A path of a job with its stages.
 
     `missing`: nothing is there now. `leaving`: no target names it any more; `part`: because it is an older part of a
-    log that is followed itself now. `lost`: its files have to be looked for. For people to see: `source` is the key of
-    its target, `lines` are those read since the start, `read_s` is when the last was (Unix).
+    log that is followed itself now. `lost`: its files have to be looked for. `last_ns` is when the last of the files
+    that are not read any more was written. For people to see: `source` is the key of its target, `lines` are those read
+    since the start, `read_s` is when the last was (Unix).
     """
 
     job: str
@@ -109,6 +110,7 @@ class Follow:
     part: bool = False
     lost: bool = False
     look_s: float = 0.0
+    last_ns: int = 0
     changed: dict[bytes, bytes | None] = field(default_factory=dict)
     source: str = ""
     lines: int = 0
@@ -127,6 +129,7 @@ class Follow:
 
     def remember(self, position: Position) -> None:
         """Know a file again that is not read any more: `state` has it from now on."""
+        self.last_ns = max(self.last_ns, position.written_ns)
         self.forget([done for done in self.done if done.inode == position.inode])
         self.done.append(position)
         self.changed[done_key(self.job, self.path, self.twin, position.inode)] = encode(position)

@@ -9,7 +9,7 @@ import msgspec
 from agent.logs.input import InputTools, Source
 from agent.tail.follow import Follow, Tail
 from agent.tail.names import Key, further_names
-from agent.tail.position import Position, Row, done_key, prefix, read_key, read_position, read_row, row_key
+from agent.tail.position import Position, Row, done_key, gone_key, prefix, read_key, read_position, read_row, row_key
 from agent.tail.rotated import base_of, packing
 from agent.tail.scan import Seen, Wanted
 from agent.tail.trace import Question, Traced
@@ -18,6 +18,7 @@ from agent.tail.twins import labels_of, twins_of
 logger = logging.getLogger(__name__)
 
 _KEPT_DONE = 2
+_KEPT_GONE = 1000
 _UNMOUNTED_S = 7 * 86_400.0
 """How long files of a file system that is not mounted are remembered after they were written last."""
 
@@ -44,6 +45,7 @@ class Follows:
     _done: dict[Key, list[Position]] = field(default_factory=dict)
     _twins: dict[str, int] = field(default_factory=dict)
     _names: dict[Key, int] = field(default_factory=dict)
+    _gone_ns: dict[Key, int] = field(default_factory=dict)
     _files: dict[str, list[int]] = field(default_factory=dict)
     _inodes: dict[str, int] = field(default_factory=dict)
 
@@ -52,11 +54,13 @@ class Follows:
         for key, value in self.tools.keep.state(prefix(self.tools.job)).items():
             kind, path, twin = read_key(key)
             try:
-                if kind == "row":
+                if kind == "gone":
+                    self._gone_ns[path, twin] = int(value)
+                elif kind == "row":
                     self._rows[path, twin] = read_row(value)
                 else:
                     self._done.setdefault((path, twin), []).append(read_position(value))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, ValueError) as error:
                 logger.error("what was remembered of %s cannot be read: %s", path, error)
 
     def all(self) -> Iterable[Follow]:
@@ -68,7 +72,7 @@ class Follows:
 
         None where it does not matter any more on which device a file was: devices may be numbered anew.
         """
-        found: dict[str, Position | None] = {}
+        found: dict[str, Position | None] = {path: None for path, _ in self._gone_ns}
         since_ns = int((self.tools.clock() - _UNMOUNTED_S) * 1e9)
         for key, row in self._rows.items():
             newest = (*self._done.get(key, ()), *row.files)[-1:]
@@ -147,14 +151,15 @@ class Follows:
 
     def _remember(self, seen: Seen, wanted: Sequence[Wanted], result: Compared) -> None:
         """Look after what is remembered: a file may be there under another name, or nowhere any more."""
-        for key in [key for key in self._rows if key[0] in seen.missing]:
+        for key in [key for key in dict.fromkeys((*self._rows, *self._gone_ns)) if key[0] in seen.missing]:
             target = next((one.target for one in wanted if one.matches(key[0])), None)
             if target is not None:
                 follow = self._new(key, labels_of(target, key[0]))
                 follow.missing = True
                 result.unclear.append(follow)
             elif wanted:
-                del self._rows[key]
+                result.state.update(self._forget_gone(key))
+                self._rows.pop(key, None)
                 result.state[row_key(self.tools.job, *key)] = None
                 for position in self._done.pop(key, ()):
                     result.state[done_key(self.tools.job, *key, position.inode)] = None
@@ -203,6 +208,7 @@ class Follows:
             others,
             lambda path: path in files and (unpacks or not packing(path)),
             zlib_too=self.zlib_too,
+            since_ns=self._gone_ns.get((follow.path, follow.twin), 0),
         )
 
     def settle(self, follow: Follow, answer: Traced | None) -> None:
@@ -212,6 +218,8 @@ class Follows:
             return
         is_new = not follow.chain and not follow.done
         follow.apply(answer)
+        if follow.chain:
+            follow.changed |= self._forget_gone((follow.path, follow.twin))
         if answer.passed is not None and (is_new or not follow.chain):
             passed = answer.passed.from_start()
             passed.offset = answer.passed.stat.st_size
@@ -234,9 +242,23 @@ class Follows:
         del self._by[key]
         if follow.part or not (follow.done or (follow.leaving and follow.chain)):
             follow.forget(follow.done)
-            return {**follow.changed, follow.key: None}
+            return {**follow.changed, follow.key: None, **self._note_gone(follow)}
         self._rows[key], self._done[key] = Row([tail.position for tail in follow.chain]), follow.done
         return follow.state()
+
+    def _note_gone(self, follow: Follow) -> dict[bytes, bytes | None]:
+        """Note until when a log that is gone was written: its next file may be rotated before anybody sees it."""
+        state: dict[bytes, bytes | None] = {}
+        written_ns = max([follow.last_ns, *(tail.position.written_ns for tail in follow.chain)])
+        if written_ns and not follow.part and not follow.leaving:
+            self._gone_ns[follow.path, follow.twin] = written_ns
+            state[gone_key(self.tools.job, follow.path, follow.twin)] = b"%d" % written_ns
+        if len(self._gone_ns) > _KEPT_GONE:
+            state |= self._forget_gone(next(iter(self._gone_ns)))
+        return state
+
+    def _forget_gone(self, key: Key) -> dict[bytes, bytes | None]:
+        return {} if self._gone_ns.pop(key, None) is None else {gone_key(self.tools.job, *key): None}
 
     def put_back(self, follow: Follow) -> None:
         """Follow a path no longer of which there was nothing to follow; what was remembered is as it was."""

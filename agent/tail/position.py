@@ -75,13 +75,18 @@ def done_key(job: str, path: str, twin: int, inode: int) -> bytes:
     return FILES + b"\0".join((job.encode(), b"done", os.fsencode(path), str(twin).encode(), str(inode).encode()))
 
 
+def gone_key(job: str, path: str, twin: int) -> bytes:
+    """Return the state's key of a path of which nothing is left: until when it was written, in nanoseconds."""
+    return b"\0".join((b"files", job.encode(), b"gone", os.fsencode(path), str(twin).encode()))
+
+
 def prefix(job: str) -> bytes:
     """Return what all keys of a job's files begin with."""
     return FILES + job.encode() + b"\0"
 
 
 def read_key(key: bytes) -> tuple[str, str, int]:
-    """Return a key's kind ("row" or "done"), its path and its twin."""
+    """Return a key's kind ("row", "done" or "gone"), its path and its twin."""
     _, _, kind, path, twin, *_ = key.split(b"\0")
     return kind.decode(), os.fsdecode(path), int(twin)
 

@@ -247,5 +247,7 @@ class Reader:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             # The file must not be closed under it; a server of files that is gone is not waited for for ever.
-            await asyncio.wait([future], timeout=_STOP_S)
+            done, _ = await asyncio.wait([future], timeout=_STOP_S)
+            for one in done:
+                one.exception()  # nobody asks for it any more
             raise

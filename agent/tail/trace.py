@@ -107,6 +107,8 @@ class Question:
     others: Callable[[int], Sequence[Position]] = field(default=lambda _: ())
     wanted: Callable[[str], bool] = field(default=lambda _: False)
     zlib_too: bool = False
+    since_ns: int = 0
+    """When the last file of this log was written, where all that were known are gone: what came since is to be read."""
 
 
 def trace(question: Question, folders: Folders) -> Traced | None:
@@ -123,9 +125,9 @@ def trace(question: Question, folders: Folders) -> Traced | None:
     places, newest = _find(question, parts)
     if newest >= 0:
         newer = parts[newest + 1 :]
-    elif question.known or question.done:
+    elif question.known or question.done or question.since_ns:
         # Nothing is left of what was known: what was written since then is newer.
-        since_ns = max(position.written_ns for position in (*question.known, *question.done))
+        since_ns = max(question.since_ns, *(one.written_ns for one in (*question.known, *question.done)), 0)
         newer = [part for part in parts if part is own or part.stat.st_mtime_ns >= since_ns]
     else:
         newer = [part for part in parts if part is own or _is_wanted(part, question)]
@@ -163,7 +165,8 @@ def _find(question: Question, parts: Sequence[Part]) -> tuple[tuple[Part | None,
             places[which] = number
     # That nothing was read of a file says nothing about those before it.
     newest = max((places[which] for which in places if question.known[which].offset), default=-1)
-    for position in question.done:
+    # Of one that was empty to its end only its inode is known, which may be another file's by now.
+    for position in (one for one in question.done if one.head_bytes or one.offset):
         number = _last(parts, lambda part: part.is_it(position))  # noqa: B023
         if number < 0:
             # Renamed it is not: it was compressed or copied, or it is gone.

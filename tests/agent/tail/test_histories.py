@@ -221,6 +221,11 @@ INODE_AGAIN: list[tuple[object, ...]] = [
 ]
 INODE_AGAIN += [("read",), ("compress", 1, "bz2"), ("recreate",), ("write", 30, 400)]
 COPIED_WHILE_STOPPED = [("write", 20, 20), ("stop",), ("write", 9, 20), ("copytruncate",), ("write", 60, 400)]
+# Deleted and forgotten; then its next file is rotated before anybody sees it, also while the agent is stopped.
+GONE_THEN_ROTATED = [("recreate",), ("wait",), ("write", 8, 400), ("rename", 1, False)]
+GONE_THEN_STOPPED = [("recreate",), ("wait",), ("stop",), ("write", 50, 400), ("rename", 0, True), ("read",)]
+GONE_AFTER_A_START = [("stop",), ("recreate",), ("wait",), ("write", 51, 0), ("rename", 4, True)]
+EMPTY_INODE_AGAIN = [("copytruncate",), ("start",), ("wait",), ("recreate",), ("wait",), ("write", 11, 0)]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -229,5 +234,9 @@ COPIED_WHILE_STOPPED = [("write", 20, 20), ("stop",), ("write", 9, 20), ("copytr
 @example(steps=COPIED_THEN_COMPRESSED, inotify=True)
 @example(steps=INODE_AGAIN, inotify=False)
 @example(steps=COPIED_WHILE_STOPPED, inotify=True)
+@example(steps=GONE_THEN_ROTATED, inotify=False)
+@example(steps=GONE_THEN_STOPPED, inotify=False)
+@example(steps=GONE_AFTER_A_START, inotify=True)
+@example(steps=EMPTY_INODE_AGAIN, inotify=False)
 def test_each_line_is_given_once_and_in_order(steps: list[tuple[object, ...]], inotify: bool) -> None:
     asyncio.run(play(steps, inotify=inotify))
