@@ -22,7 +22,7 @@ settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True
 # What failed is printed so that it can be asked for again: the folder of examples leaves iterators open, which pytest
 # reports as a warning wherever it happens to be by then.
 settings.register_profile("desk", deadline=None, print_blob=True, database=None)
-settings.load_profile("ci" if os.environ.get("CI") else "desk")
+settings.load_profile("ci" if os.environ.get("CI") or os.environ.get("PRONOIA_REQUIRE_SERVERS") else "desk")
 
 LEFT_OUT = pytest.StashKey[list[str]]()
 
