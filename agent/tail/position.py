@@ -67,17 +67,21 @@ FILES: Final = b"files\0"
 
 def row_key(job: str, path: str, twin: int) -> bytes:
     """Return the state's key of a path's row; `twin` numbers the targets of a job that name the same path."""
-    return FILES + b"\0".join((job.encode(), b"row", os.fsencode(path), str(twin).encode()))
+    return _key(job, b"row", path, twin)
 
 
 def done_key(job: str, path: str, twin: int, inode: int) -> bytes:
     """Return the state's key of a file that is read to its end and still there under another name."""
-    return FILES + b"\0".join((job.encode(), b"done", os.fsencode(path), str(twin).encode(), str(inode).encode()))
+    return b"%b\0%d" % (_key(job, b"done", path, twin), inode)
 
 
 def gone_key(job: str, path: str, twin: int) -> bytes:
     """Return the state's key of a path of which nothing is left: until when it was written, in nanoseconds."""
-    return b"\0".join((b"files", job.encode(), b"gone", os.fsencode(path), str(twin).encode()))
+    return _key(job, b"gone", path, twin)
+
+
+def _key(job: str, kind: bytes, path: str, twin: int) -> bytes:
+    return FILES + b"\0".join((job.encode(), kind, os.fsencode(path), str(twin).encode()))
 
 
 def prefix(job: str) -> bytes:

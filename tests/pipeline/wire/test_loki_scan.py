@@ -19,6 +19,7 @@ from pipeline.wire.loki_scan import ScanLogs, scan_logs_accelerated, scan_logs_p
 from pipeline.wire.protobuf import encode_bytes, encode_varint
 from pipeline.wire.scan_found import FoundLogs, Kind
 from pipeline.wire.scan_plain import Known, Memory
+from tests.pipeline.wire.damage import damaged
 
 TIME_NS = 1_790_000_000_123_456_789
 TIME_MS = TIME_NS // 1_000_000
@@ -259,17 +260,8 @@ streams = st.one_of(
 requests = st.lists(streams, max_size=4).map(b"".join)
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    data = bytearray(draw(requests))
-    for _ in range(draw(st.integers(0, 3))):
-        if data:
-            data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
-    return bytes(data)
-
-
 @settings(max_examples=1500, deadline=None)
-@given(st.one_of(requests, damaged()))
+@given(st.one_of(requests, damaged(requests)))
 @example(own(ENTRY) + encode_bytes(0x0A, b"\x12\x80"))
 def test_whatever_passes_is_what_a_plain_decoder_reads(data: bytes) -> None:
     """Both scans agree with each other, and what they let pass a decoder reads as the cluster's own streams only."""

@@ -11,7 +11,8 @@ from pipeline.wire.loki_streams import first_stream_value, repair_streams, strea
 from pipeline.wire.protobuf import encode_bytes
 from pipeline.wire.scan_found import Kind, Repaired
 from pipeline.wire.scan_plain import Known, Memory
-from tests.pipeline.wire.test_loki_scan import MISTIMED, damaged
+from tests.pipeline.wire.damage import damaged
+from tests.pipeline.wire.test_loki_scan import MISTIMED, requests
 
 C1, C2 = b'{cluster="c1"}', b'{cluster="c2"}'
 
@@ -124,7 +125,7 @@ def test_what_is_repaired_is_the_clusters_own_and_all_else_is_as_it_was(data: by
 
 
 @settings(max_examples=500)
-@given(damaged(), st.booleans())
+@given(damaged(requests), st.booleans())
 def test_whatever_can_be_read_can_be_repaired(data: bytes, overwrite: bool) -> None:
     passed = False
     with contextlib.suppress(MalformedError):

@@ -17,6 +17,7 @@ from pipeline.wire.remote_write import (
     encode_series,
 )
 from pipeline.wire.scan import Found, Kind, Known, Memory, Scan, scan_accelerated, scan_plain
+from tests.pipeline.wire.damage import damaged
 
 VALUE = struct.pack("<d", 1.5)
 TIME_MS = 1_790_000_000_000
@@ -269,17 +270,8 @@ top_fields = st.one_of(
 requests = st.lists(top_fields, max_size=5).map(b"".join)
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    data = bytearray(draw(requests))
-    for _ in range(draw(st.integers(0, 3))):
-        if data:
-            data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
-    return bytes(data)
-
-
 @settings(max_examples=1500, deadline=None)
-@given(st.one_of(requests, damaged()), st.sampled_from([b"cluster", b"a"]))
+@given(st.one_of(requests, damaged(requests)), st.sampled_from([b"cluster", b"a"]))
 @example(encode_series(GOOD + SAMPLE) + encode_series(GOOD + label(b"cluster", b"c2") + SAMPLE), b"cluster")
 def test_whatever_passes_is_what_a_plain_decoder_reads(data: bytes, name: bytes) -> None:
     """Both scans agree with each other, and what they let pass a decoder reads as the cluster's own series only."""
